@@ -1,0 +1,169 @@
+//! The composition root: puts the floors together, runs them, and takes them down again.
+//!
+//! Up: engines, metrics, registry (loading goes on in the background), doors. Down: readiness
+//! falls, the doors stay open for a configured moment so that balancers can turn away, then they
+//! close and accepted work finishes, within a limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::backend::Engines;
+use crate::config::{Address, Config, Limits, RegistryConfig, ServerConfig};
+use crate::error::Result;
+use crate::observe::hub::Hub;
+use crate::observe::metrics::Metrics;
+use crate::observe::statistics::Statistics;
+use crate::registry::{Manager, Progress};
+use crate::server::layers::Layered;
+use crate::server::listen::{Listener, serve};
+use crate::server::rest::RestConfig;
+use crate::server::{grpc, rest, scrape};
+use crate::service::Service;
+
+/// Where the doors are; `None` for one that is shut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    pub http: Option<String>,
+    pub grpc: Option<String>,
+    pub metrics: Option<String>,
+}
+
+/// A server with open doors.
+pub struct App {
+    service: Service,
+    progress: watch::Receiver<Progress>,
+    addresses: Addresses,
+    doors: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    shutdown_delay: Duration,
+    shutdown_timeout: Duration,
+}
+
+/// A registry that loads, without doors: what `galen check` looks at too.
+pub struct Loaded {
+    pub service: Service,
+    pub progress: watch::Receiver<Progress>,
+}
+
+/// Probes the engines and starts to load the registry.
+pub fn load(
+    registry: &RegistryConfig,
+    readiness_strict: bool,
+    metrics: Arc<Metrics>,
+) -> Result<Loaded> {
+    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
+    if let Some(error) = engines.onnxruntime_missing() {
+        tracing::warn!(
+            reason = %error,
+            engines = %engines.available().join(", "),
+            "onnxruntime is not available"
+        );
+    }
+    let statistics = Arc::new(Statistics::default());
+    let hub = Hub { metrics, statistics: Arc::clone(&statistics) };
+    let manager = Manager::start(registry, engines, Arc::new(hub))?;
+    let progress = manager.progress.clone();
+    let service = Service::new(manager, statistics, readiness_strict);
+    Ok(Loaded { service, progress })
+}
+
+impl App {
+    /// Starts to load, and opens the doors: from here on the process is live.
+    pub async fn start(config: &Config) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new()?);
+        let (server, limits) = (&config.server, config.limits);
+        let Loaded { service, progress } =
+            load(&config.registry, server.readiness_strict, Arc::clone(&metrics))?;
+
+        let (stop, stopped) = watch::channel(false);
+        let mut doors = JoinSet::new();
+        let mut addresses = Addresses::default();
+        if let Some(address) = &server.metrics {
+            let (render, upkeep) = (metrics.handle(), metrics.handle());
+            let source = scrape::Source {
+                render: Arc::new(move || render.render()),
+                upkeep: Arc::new(move || upkeep.run_upkeep()),
+            };
+            let address = scrape::start(address, limits, source, stopped.clone())?;
+            addresses.metrics = Some(announce("metrics", address));
+        }
+        let mut open = async |door, address: &Address, router| -> Result<String> {
+            let listener = Listener::bind(address).await?;
+            let bound = announce(door, listener.local_address());
+            warn_if_public(door, address);
+            let service = Layered::new(router, door, limits);
+            doors.spawn(serve(listener, service, limits, stopped.clone()));
+            Ok(bound)
+        };
+        if let Some(address) = &server.http {
+            let router = rest::routes(service.clone(), &rest_config(server, &limits));
+            addresses.http = Some(open("http", address, router).await?);
+        }
+        if let Some(address) = &server.grpc {
+            let router =
+                grpc::routes(service.clone(), limits.body_bytes_max, server.grpc_reflection);
+            addresses.grpc = Some(open("grpc", address, router).await?);
+        }
+        Ok(Self {
+            service,
+            progress,
+            addresses,
+            doors,
+            stop,
+            shutdown_delay: server.shutdown_delay,
+            shutdown_timeout: server.shutdown_timeout,
+        })
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// How far loading has come.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Serves until `stop` resolves, then takes everything down. Gives back whether all accepted
+    /// work was finished within the limit.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> bool {
+        stop.await;
+        tracing::info!("shutting down");
+        self.service.start_draining();
+        tokio::time::sleep(self.shutdown_delay).await;
+        self.stop.send_replace(true);
+        let closed = async { while self.doors.join_next().await.is_some() {} };
+        let drained = tokio::time::timeout(self.shutdown_timeout, closed).await.is_ok();
+        if drained {
+            tracing::info!("shut down");
+        } else {
+            tracing::warn!("shut down before all accepted work was finished");
+        }
+        drained
+    }
+}
+
+fn rest_config(server: &ServerConfig, limits: &Limits) -> RestConfig {
+    RestConfig {
+        body_bytes_max: limits.body_bytes_max,
+        cors_origins: server.cors_origins.clone(),
+        bare_nonfinite: server.bare_nonfinite,
+    }
+}
+
+fn announce(door: &str, address: String) -> String {
+    tracing::info!(door, address, "listening");
+    address
+}
+
+/// Until there is TLS and authentication, whoever reaches a port may use it.
+fn warn_if_public(door: &str, address: &Address) {
+    if let Address::Tcp(tcp) = address
+        && !tcp.ip().is_loopback()
+    {
+        tracing::warn!(door, %address, "open to the network without encryption or authentication");
+    }
+}

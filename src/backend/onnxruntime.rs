@@ -1,0 +1,330 @@
+//! ONNX Runtime through `ort`, found and loaded at run time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytemuck::Pod;
+use bytes::Bytes;
+use half::{bf16, f16};
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{self, SessionInputValue};
+use ort::value::{
+    DynValue, Outlet, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType,
+    TensorRef, ValueType,
+};
+
+use super::{Backend, Executable, ModelSource, Session, load_error, one_line, onnx};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::manifest::{EngineOptions, Optimization};
+use crate::model::{Signature, TensorSpec};
+use crate::tensor::{DType, Dim, Shape, Tensor, strings};
+
+const NAME: &str = "onnxruntime";
+
+pub struct OnnxRuntime {
+    environment: Environment,
+}
+
+impl OnnxRuntime {
+    /// Loads the library from the first candidate that exists.
+    pub fn find(candidates: &[PathBuf]) -> Result<Self> {
+        let Some(path) = candidates.iter().find(|path| path.is_file()) else {
+            return Err(Error::unsupported(
+                "the ONNX Runtime library was not found; `make onnxruntime` fetches it, or give \
+                 --onnxruntime PATH",
+            ));
+        };
+        Self::open(path).map_err(|error| {
+            Error::unsupported(format!(
+                "the ONNX Runtime library {} can not be used: {}",
+                path.display(),
+                one_line(&error)
+            ))
+        })
+    }
+
+    fn open(path: &Path) -> std::result::Result<Self, String> {
+        let builder = ort::init_from(path).map_err(|error| error.to_string())?;
+        let environment = builder
+            .with_name("galen")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| error.to_string())?;
+        // Engine messages can quote model internals; failures come back as errors anyway.
+        environment.set_log_level(LogLevel::Fatal);
+        tracing::info!(library = %path.display(), "onnxruntime loaded");
+        Ok(Self { environment })
+    }
+}
+
+impl Backend for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn platform(&self) -> &'static str {
+        "onnxruntime_onnx"
+    }
+
+    fn needs_model_file(&self) -> bool {
+        true
+    }
+
+    fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {
+        onnx::stands_alone(NAME, source.bytes)?;
+        let mut model = Model {
+            environment: self.environment.clone(),
+            bytes: source.bytes.clone(),
+            options: source.manifest.engine.clone(),
+            signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
+            first: Mutex::new(None),
+        };
+        let session = model.open().map_err(|error| load_error(NAME, error))?;
+        model.signature = Signature {
+            inputs: specs("input", session.inputs())?,
+            outputs: specs("output", session.outputs())?,
+        };
+        model.first = Mutex::new(Some(session));
+        Ok(Arc::new(model))
+    }
+}
+
+struct Model {
+    environment: Environment,
+    /// Kept so that every instance can open its own session.
+    bytes: Bytes,
+    options: EngineOptions,
+    signature: Signature,
+    /// The session that told the signature, until the first instance takes it.
+    first: Mutex<Option<session::Session>>,
+}
+
+impl Model {
+    fn open(&self) -> std::result::Result<session::Session, String> {
+        let level = match self.options.optimization {
+            Optimization::Off => GraphOptimizationLevel::Disable,
+            Optimization::Basic => GraphOptimizationLevel::Level1,
+            Optimization::Extended => GraphOptimizationLevel::Level2,
+            Optimization::All => GraphOptimizationLevel::All,
+        };
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        session::Session::builder(&self.environment)
+            .map_err(|e| text(&e))?
+            .with_optimization_level(level)
+            .map_err(|e| text(&e))?
+            .with_intra_threads(thread_count(&self.options))
+            .map_err(|e| text(&e))?
+            // A spinning pool steals the processor from the model beside it.
+            .with_intra_op_spinning(false)
+            .map_err(|e| text(&e))?
+            .with_inter_op_spinning(false)
+            .map_err(|e| text(&e))?
+            .commit_from_memory(&self.bytes)
+            .map_err(|e| text(&e))
+    }
+}
+
+impl Executable for Model {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session = match first {
+            Some(session) => session,
+            None => self.open().map_err(|error| load_error(NAME, error))?,
+        };
+        let outputs = self.signature.outputs.clone();
+        Ok(Box::new(Instance { session, outputs }))
+    }
+}
+
+struct Instance {
+    session: session::Session,
+    outputs: Vec<TensorSpec>,
+}
+
+impl Session for Instance {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let values: Vec<SessionInputValue<'_>> =
+            inputs.iter().map(to_value).collect::<Result<_>>()?;
+        let outputs = self.session.run(&values[..]).map_err(run_error)?;
+        // The library answers in the order of the session's outputs, which is the signature's.
+        (self.outputs.iter().zip(outputs.values()))
+            .map(|(spec, value)| from_value(spec, &value))
+            .collect()
+    }
+}
+
+/// Threads of one engine call: as asked, or the processors that this process may use.
+///
+/// The standard library's count respects affinity and cgroup quotas.
+fn thread_count(options: &EngineOptions) -> usize {
+    match options.threads {
+        Some(threads) if threads > 0 => threads,
+        _ => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    }
+}
+
+/// The engine's own word on whose fault it was: an argument it refuses is the caller's.
+fn run_error(error: ort::Error) -> Error {
+    let detail = one_line(&error.to_string());
+    if error.code() == ort::ErrorCode::InvalidArgument {
+        let message = "the model refused the values or shapes of its inputs";
+        return Error::new(ErrorKind::InvalidInput, message).with_detail(detail);
+    }
+    Error::internal("the model failed on this input").with_detail(detail)
+}
+
+fn specs(what: &str, outlets: &[Outlet]) -> Result<Vec<TensorSpec>> {
+    outlets.iter().map(|outlet| spec(what, outlet)).collect()
+}
+
+fn spec(what: &str, outlet: &Outlet) -> Result<TensorSpec> {
+    let name = outlet.name();
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(Error::invalid(format!(
+            "{what} '{name}' is {}, not a tensor; for a scikit-learn export use \
+             options={{'zipmap': False}}",
+            outlet.dtype()
+        )));
+    };
+    let dtype = from_element_type(*ty).ok_or_else(|| {
+        Error::invalid(format!("{what} '{name}' has the unsupported element type {ty}"))
+    })?;
+    let dims = shape.iter().map(|&dim| Dim::from_wire(dim).unwrap_or(Dim::Any)).collect();
+    Ok(TensorSpec { name: name.to_owned(), dtype, dims })
+}
+
+fn from_element_type(ty: TensorElementType) -> Option<DType> {
+    Some(match ty {
+        TensorElementType::Bool => DType::Bool,
+        TensorElementType::Uint8 => DType::U8,
+        TensorElementType::Uint16 => DType::U16,
+        TensorElementType::Uint32 => DType::U32,
+        TensorElementType::Uint64 => DType::U64,
+        TensorElementType::Int8 => DType::I8,
+        TensorElementType::Int16 => DType::I16,
+        TensorElementType::Int32 => DType::I32,
+        TensorElementType::Int64 => DType::I64,
+        TensorElementType::Float16 => DType::F16,
+        TensorElementType::Bfloat16 => DType::BF16,
+        TensorElementType::Float32 => DType::F32,
+        TensorElementType::Float64 => DType::F64,
+        TensorElementType::String => DType::Bytes,
+        _ => return None,
+    })
+}
+
+fn to_value(tensor: &Tensor) -> Result<SessionInputValue<'_>> {
+    match tensor.dtype() {
+        DType::U8 => numbers::<u8>(tensor),
+        DType::U16 => numbers::<u16>(tensor),
+        DType::U32 => numbers::<u32>(tensor),
+        DType::U64 => numbers::<u64>(tensor),
+        DType::I8 => numbers::<i8>(tensor),
+        DType::I16 => numbers::<i16>(tensor),
+        DType::I32 => numbers::<i32>(tensor),
+        DType::I64 => numbers::<i64>(tensor),
+        DType::F16 => numbers::<f16>(tensor),
+        DType::BF16 => numbers::<bf16>(tensor),
+        DType::F32 => numbers::<f32>(tensor),
+        DType::F64 => numbers::<f64>(tensor),
+        DType::Bool => {
+            let flags: Vec<bool> = tensor.data().iter().map(|&byte| byte != 0).collect();
+            owned(tensor.shape(), flags)
+        }
+        DType::Bytes => text(tensor),
+    }
+}
+
+/// A view of the tensor's bytes where they are aligned, a copy where they are not.
+fn numbers<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>>
+where
+    T: Pod + PrimitiveTensorElementType + std::fmt::Debug + 'static,
+{
+    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
+        Ok(view) => TensorRef::from_array_view((dims(tensor.shape()), view))
+            .map(SessionInputValue::from)
+            .map_err(run_error),
+        Err(_) => {
+            owned(tensor.shape(), bytemuck::allocation::pod_collect_to_vec::<u8, T>(tensor.data()))
+        }
+    }
+}
+
+fn owned<T>(shape: &Shape, data: Vec<T>) -> Result<SessionInputValue<'static>>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+{
+    OrtTensor::from_array((dims(shape), data)).map(SessionInputValue::from).map_err(run_error)
+}
+
+fn text(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
+    let utf8 = |element: Option<&[u8]>| {
+        element.and_then(|bytes| str::from_utf8(bytes).ok().map(str::to_owned))
+    };
+    let words: Vec<String> = strings::elements(tensor.data())
+        .map(utf8)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::invalid("a BYTES element is not valid UTF-8, which ONNX asks for"))?;
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err(Error::invalid("a BYTES element holds a NUL, which the engine would cut at"));
+    }
+    OrtTensor::from_string_array((dims(tensor.shape()), &words[..]))
+        .map(SessionInputValue::from)
+        .map_err(run_error)
+}
+
+fn dims(shape: &Shape) -> Vec<usize> {
+    shape.to_vec()
+}
+
+fn from_value(spec: &TensorSpec, value: &DynValue) -> Result<Tensor> {
+    match spec.dtype {
+        DType::U8 => extract::<u8>(spec, value),
+        DType::U16 => extract::<u16>(spec, value),
+        DType::U32 => extract::<u32>(spec, value),
+        DType::U64 => extract::<u64>(spec, value),
+        DType::I8 => extract::<i8>(spec, value),
+        DType::I16 => extract::<i16>(spec, value),
+        DType::I32 => extract::<i32>(spec, value),
+        DType::I64 => extract::<i64>(spec, value),
+        DType::F16 => extract::<f16>(spec, value),
+        DType::BF16 => extract::<bf16>(spec, value),
+        DType::F32 => extract::<f32>(spec, value),
+        DType::F64 => extract::<f64>(spec, value),
+        DType::Bool => {
+            let (shape, data) = value.try_extract_tensor::<bool>().map_err(run_error)?;
+            let bytes: Vec<u8> = data.iter().map(|&flag| u8::from(flag)).collect();
+            tensor(spec, shape, bytes.into())
+        }
+        DType::Bytes => {
+            let (shape, words) = value.try_extract_strings().map_err(run_error)?;
+            let mut bytes = Vec::new();
+            if !words.iter().all(|word| strings::push(&mut bytes, word.as_bytes())) {
+                return Err(Error::internal("the model answered with an endless string"));
+            }
+            tensor(spec, shape, bytes.into())
+        }
+    }
+}
+
+fn extract<T>(spec: &TensorSpec, value: &DynValue) -> Result<Tensor>
+where
+    T: Pod + PrimitiveTensorElementType,
+{
+    let (shape, data) = value.try_extract_tensor::<T>().map_err(run_error)?;
+    tensor(spec, shape, Bytes::copy_from_slice(bytemuck::cast_slice(data)))
+}
+
+fn tensor(spec: &TensorSpec, shape: &[i64], data: Bytes) -> Result<Tensor> {
+    let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+    let dims = dims.ok_or_else(|| Error::internal("the model answered with a negative extent"))?;
+    Tensor::new(&spec.name, spec.dtype, Shape::new(dims), data).map_err(|error| {
+        Error::internal("the model's answer is not a whole tensor").with_detail(error)
+    })
+}

@@ -1,0 +1,254 @@
+//! Flags and their environment variables, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::Overlay;
+
+/// Serves versioned models over gRPC and REST, for eHealth.
+#[derive(Debug, Parser)]
+#[command(name = "galen", version, max_term_width = 100)]
+#[command(after_help = "Every flag is also an environment variable (in brackets) and a key of \
+                        galen.toml.\nFlags win over the environment, the environment over the \
+                        file, the file over defaults.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the models of a registry directory
+    Serve(Box<ServeArgs>),
+    /// Load every model, compare it with its examples and report what is wrong, without serving
+    Check(Box<CheckArgs>),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+}
+
+/// What `serve` and `check` share.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CommonArgs {
+    /// Configuration file [default: galen.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "GALEN_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Engine for models that name none: auto, onnxruntime, tract, identity [default: auto]
+    #[arg(long, value_name = "NAME", env = "GALEN_BACKEND")]
+    pub backend: Option<String>,
+
+    /// The ONNX Runtime library [default: beside the executable, in ../lib, or the system's]
+    #[arg(long, value_name = "PATH", env = "GALEN_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+
+    /// Largest model file that is read, in bytes [default: 2147483647]
+    #[arg(long, value_name = "N", env = "GALEN_MODEL_BYTES_MAX")]
+    pub model_bytes_max: Option<u64>,
+
+    /// Form of the log: auto (text on a terminal, otherwise JSON), text or json [default: auto]
+    #[arg(long, value_name = "FORMAT", env = "GALEN_LOG_FORMAT")]
+    pub log_format: Option<String>,
+
+    /// What is logged: info, or for example galen=debug,warn [default: info]
+    #[arg(long, value_name = "FILTER", env = "GALEN_LOG_FILTER")]
+    pub log_filter: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "KServe's and Triton's spellings work too: --model-repository, \
+                        --model-store, --http-port, --grpc-port, --metrics-port, --allow-http, \
+                        --allow-grpc, --allow-metrics, --exit-timeout-secs.\n\nExample:\n  galen \
+                        serve --models ./models --http 127.0.0.1:9000")]
+pub struct ServeArgs {
+    /// Directory with one directory per model [default: ./models]
+    #[arg(long, value_name = "DIR", env = "GALEN_MODELS")]
+    #[arg(aliases = ["model-repository", "model-store"])]
+    pub models: Option<PathBuf>,
+
+    /// REST door: IP:PORT, unix:/path/to.sock or off [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR", env = "GALEN_HTTP", help_heading = "Doors")]
+    pub http: Option<String>,
+
+    /// gRPC door [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDR", env = "GALEN_GRPC", help_heading = "Doors")]
+    pub grpc: Option<String>,
+
+    /// Prometheus metrics [default: 127.0.0.1:8002]
+    #[arg(long, value_name = "ADDR", env = "GALEN_METRICS", help_heading = "Doors")]
+    pub metrics: Option<String>,
+
+    /// Origins that browsers may call from, separated by commas; * for any [default: none]
+    #[arg(long, value_name = "ORIGINS", env = "GALEN_CORS_ORIGINS", value_delimiter = ',')]
+    #[arg(help_heading = "Doors")]
+    pub cors_origins: Option<Vec<String>>,
+
+    /// Write NaN and Infinity bare in /v2 JSON, as Triton does, and take them [default: false]
+    #[arg(long, value_name = "BOOL", env = "GALEN_BARE_NONFINITE", help_heading = "Doors")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub bare_nonfinite: Option<bool>,
+
+    /// Answer gRPC reflection [default: true]
+    #[arg(long, value_name = "BOOL", env = "GALEN_GRPC_REFLECTION", help_heading = "Doors")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub grpc_reflection: Option<bool>,
+
+    /// Largest request body or gRPC message, in bytes [default: 67108864]
+    #[arg(long, value_name = "N", env = "GALEN_BODY_BYTES_MAX", help_heading = "Limits")]
+    pub body_bytes_max: Option<usize>,
+
+    /// Open connections per door [default: 1024]
+    #[arg(long, value_name = "N", env = "GALEN_CONNECTIONS_MAX", help_heading = "Limits")]
+    pub connections_max: Option<usize>,
+
+    /// How long a request may take whose caller names no deadline [default: 60000]
+    #[arg(long, value_name = "MS", env = "GALEN_REQUEST_TIMEOUT_MS", help_heading = "Limits")]
+    pub request_timeout_ms: Option<u64>,
+
+    /// Who loads and unloads: both (the directory and calls), none, poll, explicit [default: both]
+    #[arg(long, value_name = "MODE", env = "GALEN_MODEL_CONTROL_MODE", help_heading = "Lifecycle")]
+    pub model_control_mode: Option<String>,
+
+    /// With --model-control-mode explicit: a model to load at the start; * for all; repeatable
+    #[arg(long, value_name = "MODEL", env = "GALEN_LOAD_MODEL", value_delimiter = ',')]
+    #[arg(help_heading = "Lifecycle")]
+    pub load_model: Option<Vec<String>>,
+
+    /// Be ready only when every version is [default: false]
+    #[arg(long, value_name = "BOOL", env = "GALEN_STRICT_READINESS", help_heading = "Lifecycle")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub strict_readiness: Option<bool>,
+
+    /// After SIGTERM, how long readiness is down before the doors close [default: 0]
+    #[arg(long, value_name = "MS", env = "GALEN_SHUTDOWN_DELAY_MS", help_heading = "Lifecycle")]
+    pub shutdown_delay_ms: Option<u64>,
+
+    /// After that, how long accepted work may take to finish [default: 30000]
+    #[arg(long, value_name = "MS", env = "GALEN_SHUTDOWN_TIMEOUT_MS", help_heading = "Lifecycle")]
+    pub shutdown_timeout_ms: Option<u64>,
+
+    #[arg(long, hide = true)]
+    pub http_port: Option<u16>,
+    #[arg(long, hide = true)]
+    pub grpc_port: Option<u16>,
+    #[arg(long, hide = true)]
+    pub metrics_port: Option<u16>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_http: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_grpc: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_metrics: Option<bool>,
+    #[arg(long, hide = true)]
+    pub exit_timeout_secs: Option<u64>,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArgs {
+    /// The registry directory [default: ./models]
+    #[arg(value_name = "DIR", env = "GALEN_MODELS")]
+    pub models: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl CommonArgs {
+    fn into_overlay(self) -> Overlay {
+        Overlay {
+            config: self.config,
+            backend: self.backend,
+            onnxruntime: self.onnxruntime,
+            model_bytes_max: self.model_bytes_max,
+            log_format: self.log_format,
+            log_filter: self.log_filter,
+            ..Overlay::default()
+        }
+    }
+}
+
+impl ServeArgs {
+    pub fn into_overlay(self) -> Overlay {
+        Overlay {
+            models: self.models,
+            http: self.http,
+            grpc: self.grpc,
+            metrics: self.metrics,
+            http_port: self.http_port,
+            grpc_port: self.grpc_port,
+            metrics_port: self.metrics_port,
+            allow_http: self.allow_http,
+            allow_grpc: self.allow_grpc,
+            allow_metrics: self.allow_metrics,
+            model_control_mode: self.model_control_mode,
+            load_model: self.load_model,
+            body_bytes_max: self.body_bytes_max,
+            connections_max: self.connections_max,
+            request_timeout_ms: self.request_timeout_ms,
+            cors_origins: self.cors_origins,
+            bare_nonfinite: self.bare_nonfinite,
+            grpc_reflection: self.grpc_reflection,
+            strict_readiness: self.strict_readiness,
+            shutdown_delay_ms: self.shutdown_delay_ms,
+            shutdown_timeout_ms: self.shutdown_timeout_ms,
+            exit_timeout_secs: self.exit_timeout_secs,
+            ..self.common.into_overlay()
+        }
+    }
+}
+
+impl CheckArgs {
+    pub fn into_overlay(self) -> Overlay {
+        Overlay { models: self.models, ..self.common.into_overlay() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Overlay {
+        let words = ["galen", "serve"].iter().chain(arguments);
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Serve(args) => args.into_overlay(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn launch_lines_of_kserve_and_triton_are_understood() {
+        let overlay = serve(&[
+            "--model-store=/mnt/models",
+            "--grpc-port=9000",
+            "--http-port=8080",
+            "--allow-grpc=true",
+            "--allow-http=false",
+            "--strict-readiness",
+            "--exit-timeout-secs=5",
+        ]);
+        assert_eq!(overlay.models, Some("/mnt/models".into()));
+        assert_eq!((overlay.grpc_port, overlay.http_port), (Some(9000), Some(8080)));
+        assert_eq!((overlay.allow_grpc, overlay.allow_http), (Some(true), Some(false)));
+        assert_eq!(overlay.strict_readiness, Some(true));
+        assert_eq!(overlay.exit_timeout_secs, Some(5));
+        let other = serve(&["--model-repository", "m", "--cors-origins", "https://a,https://b"]);
+        assert_eq!(other.models, Some("m".into()));
+        assert_eq!(other.cors_origins.map(|origins| origins.len()), Some(2));
+    }
+
+    #[test]
+    fn an_unknown_flag_names_its_neighbour() {
+        let error = Cli::try_parse_from(["galen", "serve", "--model"]).unwrap_err();
+        assert!(error.to_string().contains("--models"), "{error}");
+    }
+}

@@ -1,0 +1,115 @@
+//! `galen check`: loads every model as `serve` would, runs its examples, and reports.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::CheckArgs;
+use super::{failure, usage};
+use crate::app::{Loaded, load};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::model::Selector;
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry;
+use crate::service::{ModelStatus, Service, VersionStatus};
+
+/// How long one engine call of a check may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn run(args: CheckArgs) -> ExitCode {
+    let mut overlay = args.into_overlay();
+    // The report says what the log would.
+    overlay.log_filter.get_or_insert_with(|| "off".to_owned());
+    let config = match Config::load(overlay) {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    let _log = match telemetry::install(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let reason = Error::internal("the runtime could not be started").with_detail(error);
+            return failure(&reason);
+        }
+    };
+    let service = match runtime.block_on(loaded(&config)) {
+        Ok(service) => service,
+        Err(error) => return usage(&error),
+    };
+    let mut report = Report::default();
+    for model in service.catalog() {
+        runtime.block_on(report.model(&service, &model));
+    }
+    report.close()
+}
+
+/// The registry once nothing more will happen to it.
+async fn loaded(config: &Config) -> Result<Service> {
+    let Loaded { service, mut progress } = load(&config.registry, true, Arc::new(Metrics::new()?))?;
+    let settled = progress.wait_for(|progress| progress.settled).await;
+    settled.map_err(|_| Error::internal("loading ended early"))?;
+    Ok(service)
+}
+
+#[derive(Default)]
+struct Report {
+    errors: usize,
+    warnings: usize,
+    versions: usize,
+}
+
+impl Report {
+    async fn model(&mut self, service: &Service, model: &ModelStatus) {
+        if let Some(problem) = &model.problem {
+            self.error(model.name.as_str(), problem);
+        }
+        for version in &model.versions {
+            self.version(service, model, version).await;
+        }
+    }
+
+    async fn version(&mut self, service: &Service, model: &ModelStatus, version: &VersionStatus) {
+        self.versions += 1;
+        let id = format!("{}/{}", model.name, version.version);
+        let selector = Selector::Exact(version.version);
+        let target = match service.resolve(model.name.as_str(), selector) {
+            Ok(target) => target,
+            Err(error) => {
+                self.error(&id, version.reason.as_deref().unwrap_or(error.message()));
+                return;
+            }
+        };
+        match target.compare_with_examples(PATIENCE).await {
+            Ok(None) => {
+                self.warnings += 1;
+                println!(
+                    "warning  {id}: serves on {}, but has no examples.json to compare it with",
+                    target.backend()
+                );
+            }
+            Ok(Some(agreement)) => println!(
+                "ok       {id}: serves on {}; {} examples agree, largest difference {:.1e} \
+                 (tolerance {:.1e})",
+                target.backend(),
+                agreement.rows,
+                agreement.difference,
+                agreement.tolerance
+            ),
+            Err(error) => self.error(&id, error.message()),
+        }
+    }
+
+    fn error(&mut self, place: &str, text: &str) {
+        self.errors += 1;
+        println!("error    {place}: {text}");
+    }
+
+    fn close(self) -> ExitCode {
+        println!("{} versions, {} errors, {} warnings", self.versions, self.errors, self.warnings);
+        if self.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,57 @@
+//! The command line: what was typed, as plain data, and what the process does about it.
+//!
+//! The only room that prints. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration
+//! (`EX_USAGE` of sysexits.h), before any port is bound.
+
+mod args;
+mod check;
+mod progress;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::error::Error;
+use args::{Cli, Command};
+
+/// `EX_USAGE`.
+const USAGE: u8 = 64;
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Check(args) => check::run(*args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "galen", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Tells the user what is wrong with what they wrote.
+fn usage(error: &Error) -> ExitCode {
+    eprintln!("galen: {error}");
+    if let Some(detail) = error.detail() {
+        eprintln!("       {detail}");
+    }
+    ExitCode::from(USAGE)
+}
+
+/// Tells the user why it did not work.
+fn failure(error: &Error) -> ExitCode {
+    eprintln!("galen: {error}");
+    if let Some(detail) = error.detail() {
+        eprintln!("       {detail}");
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,33 @@
+//! How far loading has come: a line that moves on a terminal, nothing elsewhere (the log says it).
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+
+use crate::registry::Progress;
+
+/// Shows progress until every version is ready or has failed.
+pub async fn show(mut progress: watch::Receiver<Progress>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} loading {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    loop {
+        let now = progress.borrow_and_update().clone();
+        bar.set_length(now.total as u64);
+        bar.set_position((now.ready + now.failed) as u64);
+        if let Some(current) = now.current {
+            bar.set_message(current);
+        }
+        if now.settled || progress.changed().await.is_err() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+}

@@ -1,0 +1,60 @@
+//! Where the ONNX Runtime library may lie. Order: the flag, `ORT_DYLIB_PATH`, beside the
+//! executable, `../lib` from it, the system's library folders. A named path stands alone: if it is
+//! wrong, that must show, not be papered over by another copy.
+
+use std::path::{Path, PathBuf};
+
+const FILE: &str = if cfg!(target_os = "macos") {
+    "libonnxruntime.dylib"
+} else if cfg!(target_os = "windows") {
+    "onnxruntime.dll"
+} else {
+    "libonnxruntime.so"
+};
+
+const SYSTEM: [&str; 5] = [
+    "/usr/local/lib",
+    "/usr/lib",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/opt/onnxruntime/lib",
+];
+
+/// The places to look at, in order.
+pub fn candidates(flag: Option<PathBuf>) -> Vec<PathBuf> {
+    let executable = std::env::current_exe().ok();
+    order(flag, std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from), executable.as_deref())
+}
+
+fn order(flag: Option<PathBuf>, named: Option<PathBuf>, executable: Option<&Path>) -> Vec<PathBuf> {
+    let named = named.filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = flag.or(named) {
+        return vec![path];
+    }
+    let beside = executable.and_then(Path::parent).into_iter().flat_map(|folder| {
+        let lib = folder.parent().map(|parent| parent.join("lib").join(FILE));
+        [Some(folder.join(FILE)), lib].into_iter().flatten()
+    });
+    beside.chain(SYSTEM.iter().map(|folder| Path::new(folder).join(FILE))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_library_stands_alone() {
+        let flag = Some(PathBuf::from("/a.so"));
+        let named = Some(PathBuf::from("/b.so"));
+        assert_eq!(order(flag.clone(), named.clone(), None), [PathBuf::from("/a.so")]);
+        assert_eq!(order(None, named, None), [PathBuf::from("/b.so")]);
+    }
+
+    #[test]
+    fn otherwise_the_executables_neighbours_come_first() {
+        let found = order(None, Some(PathBuf::new()), Some(Path::new("/x/target/release/galen")));
+        assert_eq!(found[0], Path::new("/x/target/release").join(FILE));
+        assert_eq!(found[1], Path::new("/x/target/lib").join(FILE));
+        assert_eq!(found.len(), 2 + SYSTEM.len());
+    }
+}

@@ -1,0 +1,119 @@
+//! Configuration as it is written: `galen.toml`, and the overlay of flags and environment.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{ControlMode, Digests, LogFormat};
+
+/// `galen.toml`. Unknown keys are errors.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub models: Option<PathBuf>,
+    pub http: Option<String>,
+    pub grpc: Option<String>,
+    pub metrics: Option<String>,
+    pub backend: Option<String>,
+    pub onnxruntime: Option<PathBuf>,
+    pub registry: Registry,
+    pub limits: Limits,
+    pub rest: Rest,
+    pub grpc_server: Grpc,
+    pub readiness: Readiness,
+    pub shutdown: Shutdown,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    pub model_bytes_max: Option<u64>,
+    pub digests: Option<Digests>,
+    pub control: Option<ControlMode>,
+    pub load: Option<Vec<String>>,
+    pub poll_ms: Option<u64>,
+    pub settle_ms: Option<u64>,
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub body_bytes_max: Option<usize>,
+    pub connections_max: Option<usize>,
+    pub header_timeout_ms: Option<u64>,
+    pub body_timeout_ms: Option<u64>,
+    pub keepalive_timeout_ms: Option<u64>,
+    pub request_timeout_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rest {
+    pub cors_origins: Option<Vec<String>>,
+    pub bare_nonfinite: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    pub reflection: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Readiness {
+    pub strict: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    pub delay_ms: Option<u64>,
+    pub timeout_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: Option<LogFormat>,
+    pub filter: Option<String>,
+}
+
+/// Flags and environment, already merged by the command line (flags win). Overrides the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    /// The configuration file itself.
+    pub config: Option<PathBuf>,
+    pub models: Option<PathBuf>,
+    pub http: Option<String>,
+    pub grpc: Option<String>,
+    pub metrics: Option<String>,
+    /// Triton's spelling: only the port changes.
+    pub http_port: Option<u16>,
+    pub grpc_port: Option<u16>,
+    pub metrics_port: Option<u16>,
+    /// Triton's spelling: `false` shuts the door.
+    pub allow_http: Option<bool>,
+    pub allow_grpc: Option<bool>,
+    pub allow_metrics: Option<bool>,
+    pub backend: Option<String>,
+    pub onnxruntime: Option<PathBuf>,
+    pub model_bytes_max: Option<u64>,
+    pub model_control_mode: Option<String>,
+    pub load_model: Option<Vec<String>>,
+    pub body_bytes_max: Option<usize>,
+    pub connections_max: Option<usize>,
+    pub request_timeout_ms: Option<u64>,
+    pub cors_origins: Option<Vec<String>>,
+    pub bare_nonfinite: Option<bool>,
+    pub grpc_reflection: Option<bool>,
+    pub strict_readiness: Option<bool>,
+    pub shutdown_delay_ms: Option<u64>,
+    pub shutdown_timeout_ms: Option<u64>,
+    /// Triton's spelling of the shutdown time-out.
+    pub exit_timeout_secs: Option<u64>,
+    pub log_format: Option<String>,
+    pub log_filter: Option<String>,
+}

@@ -1,0 +1,92 @@
+//! Galen serves versioned models from a registry directory over gRPC and REST. This page is its
+//! architecture: where things are, what may know what, and the two paths through the house.
+//!
+//! # Floors
+//!
+//! One crate, in floors that import downward only. `tests/architecture.rs` holds the rules, each
+//! with its reason.
+//!
+//! | floor | rooms | what it is |
+//! |---|---|---|
+//! | 6 roof | [`app`], [`cli`], `main` | puts everything together; the only room that prints |
+//! | 5 doors | [`server`] | every protocol, as thin adapters over one service |
+//! | 4 | [`service`] | what Galen can do, said once |
+//! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
+//! | 2 | [`scheduler`] | when to compute: bounded queues, dynamic batches, worker threads |
+//! | 1 | [`backend`] | how to compute: one adapter per engine |
+//! | 0 ground | `error`, `tensor`, `model`, `infer`, `event`, `config` | plain data and maths |
+//!
+//! Siblings never import each other: they meet in `service`, in `app`, or through
+//! [`event::Observe`], which lower floors tell facts to without knowing who listens.
+//!
+//! **Invariants.** The ground has no runtime, no engine and no wire protocol in it. An engine crate
+//! is named in its own adapter only, and `cfg(feature)` stands only in `backend`. Web crates stay
+//! in `server`; the doors hold the [`service::Service`] and nothing behind it, and never see each
+//! other. Decisions are pure: [`scheduler::queue`], the registry's policy and the codecs have no
+//! clock, lock or channel in them. Everything has a limit. No `unsafe`.
+//!
+//! # The path of a request
+//!
+//! ```text
+//! bytes
+//!  -> server::listen     accepts; connections, first byte and head are bounded (patience)
+//!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end
+//!  -> server::rest|grpc  reads the selector
+//!  -> service::resolve   lock-free table read; the version is pinned ONCE
+//!  -> server::rest|grpc  decodes with that version's signature or contract
+//!  -> Target::infer      Signature::arrange checks names, types and shapes
+//!  -> scheduler::submit  bounded queue, or Overloaded at once
+//!  -> scheduler::worker  takes a batch, joins it, Session::run, parts the answer
+//!  -> server::rest|grpc  encodes
+//! bytes
+//! ```
+//!
+//! Tensors are [`bytes::Bytes`] from socket to engine: views where they are aligned, one copy into
+//! a batch, outputs sliced and not copied. A request whose caller left or whose deadline passed is
+//! dropped before it costs compute. A batch that fails is retried row by row, so that only the
+//! poison request fails. A caller never hangs: `scheduler::worker` says why.
+//!
+//! # The path of a version
+//!
+//! ```text
+//! directory
+//!  -> registry::scan     what lies there
+//!  -> registry::source   what ought to serve, by version policy: the full set
+//!  -> registry::policy   pure: at most one next step
+//!  -> registry::manager  takes it, on threads of its own
+//!       files            opened beneath the registry, no links, bounded; read once
+//!       integrity        the bytes that are hashed are the bytes that the engine gets
+//!       loader           backend load, declared against discovered signature, warm-up
+//!  -> registry::table    swapped atomically; then Ready is announced
+//! ```
+//!
+//! States: `New -> Verifying -> Loading -> Warming -> Ready`, or `Failed` with its reason. A failed
+//! version never disturbs another.
+//!
+//! # Errors
+//!
+//! One closed [`error::ErrorKind`], mapped to HTTP and gRPC side by side in `server::status`. Every
+//! error has the caller's text, which names the field and never holds a payload value, and the
+//! log's.
+//!
+//! # Where to start reading
+//!
+//! [`app`] shows how it is put together, `service::Target::infer` is the path of a request in one
+//! function, and `registry::manager` the path of a version.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod infer;
+pub mod model;
+pub mod observe;
+pub mod registry;
+pub mod scheduler;
+pub mod server;
+pub mod service;
+pub mod tensor;

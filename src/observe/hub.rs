@@ -1,0 +1,62 @@
+//! Where facts are told to everybody who keeps count: metrics and statistics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use super::statistics::{Statistics, VersionStatistics};
+use crate::event::{
+    BatchExecuted, FailureReason, Observe, RequestCompleted, VersionSink, VersionStateChanged,
+};
+use crate::model::ModelId;
+
+/// Hears everything, and passes it on.
+pub struct Hub {
+    pub metrics: Arc<Metrics>,
+    pub statistics: Arc<Statistics>,
+}
+
+impl Observe for Hub {
+    fn for_version(&self, id: &ModelId) -> Arc<dyn VersionSink> {
+        let (metrics, statistics) = (self.metrics.for_version(id), self.statistics.of(id));
+        Arc::new(Both { metrics, statistics })
+    }
+
+    fn version_state_changed(&self, change: &VersionStateChanged) {
+        self.metrics.version_state_changed(change);
+    }
+}
+
+struct Both {
+    metrics: Arc<dyn VersionSink>,
+    statistics: Arc<VersionStatistics>,
+}
+
+impl VersionSink for Both {
+    fn request_queued(&self) {
+        self.metrics.request_queued();
+    }
+
+    fn requests_dequeued(&self, requests: usize) {
+        self.metrics.requests_dequeued(requests);
+    }
+
+    fn batch_executed(&self, batch: BatchExecuted) {
+        self.metrics.batch_executed(batch);
+        self.statistics.batch_executed(batch);
+    }
+
+    fn request_completed(&self, request: RequestCompleted) {
+        self.metrics.request_completed(request);
+        self.statistics.request_completed(request);
+    }
+
+    fn request_failed(&self, reason: FailureReason, total: Duration) {
+        self.metrics.request_failed(reason, total);
+        self.statistics.request_failed(reason, total);
+    }
+
+    fn request_invalid(&self) {
+        self.metrics.request_invalid();
+    }
+}

@@ -1,0 +1,231 @@
+//! The Prometheus registry. Handles are resolved when a version loads, so that the hot path is a
+//! few atomic operations and no look-up; histogram samples are buffered and drained by upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use super::names::{self, Kind};
+use crate::error::{Error, Result};
+use crate::event::{
+    BatchExecuted, FailureReason, Observe, RequestCompleted, VersionSink, VersionStateChanged,
+};
+use crate::model::ModelId;
+
+/// The registry of this process's metrics. Not global: a test may have many.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+}
+
+const METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+impl Metrics {
+    pub fn new() -> Result<Self> {
+        let recorder = builder()
+            .map_err(|error| Error::internal("the metric buckets are wrong").with_detail(error))?
+            .build_recorder();
+        for metric in names::ALL {
+            let name = KeyName::from_const_str(metric.name);
+            let help = metric.help.into();
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, None::<Unit>, help),
+                Kind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
+                Kind::Histogram => recorder.describe_histogram(name, None::<Unit>, help),
+            }
+        }
+        let metrics = Self { recorder };
+        let labels = vec![
+            Label::from_static_parts("version", env!("CARGO_PKG_VERSION")),
+            Label::from_static_parts("target", std::env::consts::ARCH),
+        ];
+        metrics.gauge(names::BUILD_INFO, labels).set(1.0);
+        Ok(metrics)
+    }
+
+    /// Renders the text exposition and does upkeep.
+    pub fn handle(&self) -> PrometheusHandle {
+        self.recorder.handle()
+    }
+
+    fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, labels: Vec<Label>) -> Gauge {
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn histogram(&self, name: &'static str, labels: Vec<Label>) -> Histogram {
+        self.recorder.register_histogram(&Key::from_parts(name, labels), &METADATA)
+    }
+}
+
+fn builder() -> std::result::Result<PrometheusBuilder, BuildError> {
+    let batches =
+        [names::BATCH_SIZE, names::BATCH_REQUESTS].map(|name| Matcher::Full(name.to_owned()));
+    let mut builder = PrometheusBuilder::new().set_buckets(&names::LATENCY_BUCKETS_US)?;
+    for matcher in batches {
+        builder = builder.set_buckets_for_metric(matcher, &names::BATCH_BUCKETS)?;
+    }
+    Ok(builder)
+}
+
+fn labels(id: &ModelId) -> Vec<Label> {
+    vec![
+        Label::new("model", id.name.as_str().to_owned()),
+        Label::new("version", id.version.to_string()),
+    ]
+}
+
+impl Observe for Metrics {
+    fn for_version(&self, id: &ModelId) -> Arc<dyn VersionSink> {
+        let counter = |name| self.counter(name, labels(id));
+        let histogram = |name| self.histogram(name, labels(id));
+        let failure = |reason: FailureReason| {
+            let mut labels = labels(id);
+            labels.push(Label::from_static_parts("reason", reason.label()));
+            self.counter(names::REQUEST_FAILURE, labels)
+        };
+        Arc::new(VersionMetrics {
+            success: counter(names::REQUEST_SUCCESS),
+            failures: FailureReason::ALL.map(failure),
+            invalid: counter(names::REQUEST_INVALID),
+            inferences: counter(names::INFERENCE_COUNT),
+            executions: counter(names::EXEC_COUNT),
+            request: phase(counter(names::REQUEST_US), histogram(names::REQUEST_HISTOGRAM)),
+            queue: phase(counter(names::QUEUE_US), histogram(names::QUEUE_HISTOGRAM)),
+            input: phase(counter(names::INPUT_US), histogram(names::INPUT_HISTOGRAM)),
+            infer: phase(counter(names::INFER_US), histogram(names::INFER_HISTOGRAM)),
+            output: phase(counter(names::OUTPUT_US), histogram(names::OUTPUT_HISTOGRAM)),
+            batch_size: histogram(names::BATCH_SIZE),
+            batch_requests: histogram(names::BATCH_REQUESTS),
+            pending: self.gauge(names::PENDING, labels(id)),
+        })
+    }
+
+    fn version_state_changed(&self, change: &VersionStateChanged) {
+        let ready = if change.ready { 1.0 } else { 0.0 };
+        self.gauge(names::MODEL_READY, labels(&change.id)).set(ready);
+        if let Some(load) = change.load {
+            self.gauge(names::LOAD_SECONDS, labels(&change.id)).set(load.as_secs_f64());
+        }
+    }
+}
+
+/// The sum and the distribution of one phase.
+struct Phase {
+    total_us: Counter,
+    histogram: Histogram,
+}
+
+fn phase(total_us: Counter, histogram: Histogram) -> Phase {
+    Phase { total_us, histogram }
+}
+
+impl Phase {
+    fn record(&self, time: Duration) {
+        self.total_us.increment(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.histogram.record(time.as_secs_f64() * 1e6);
+    }
+}
+
+/// All handles of one version.
+struct VersionMetrics {
+    success: Counter,
+    /// In the order of [`FailureReason::ALL`]; all exist from the start, at 0.
+    failures: [Counter; 4],
+    invalid: Counter,
+    inferences: Counter,
+    executions: Counter,
+    request: Phase,
+    queue: Phase,
+    input: Phase,
+    infer: Phase,
+    output: Phase,
+    batch_size: Histogram,
+    batch_requests: Histogram,
+    pending: Gauge,
+}
+
+impl VersionSink for VersionMetrics {
+    fn request_queued(&self) {
+        self.pending.increment(1.0);
+    }
+
+    fn requests_dequeued(&self, requests: usize) {
+        self.pending.decrement(requests as f64);
+    }
+
+    fn batch_executed(&self, batch: BatchExecuted) {
+        self.executions.increment(1);
+        self.batch_size.record(batch.rows as f64);
+        self.batch_requests.record(batch.requests as f64);
+    }
+
+    fn request_completed(&self, request: RequestCompleted) {
+        self.success.increment(1);
+        self.inferences.increment(request.rows as u64);
+        self.request.record(request.total);
+        self.queue.record(request.timings.queue);
+        self.input.record(request.timings.compute_input);
+        self.infer.record(request.timings.compute_infer);
+        self.output.record(request.timings.compute_output);
+    }
+
+    fn request_failed(&self, reason: FailureReason, _total: Duration) {
+        let index = FailureReason::ALL.iter().position(|&each| each == reason);
+        if let Some(counter) = index.and_then(|index| self.failures.get(index)) {
+            counter.increment(1);
+        }
+    }
+
+    fn request_invalid(&self) {
+        self.invalid.increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::Timings;
+    use crate::model::{ModelName, Version};
+
+    fn id() -> ModelId {
+        let name = ModelName::new("m").unwrap();
+        ModelId { name, version: Version::parse("3").unwrap() }
+    }
+
+    #[test]
+    fn names_are_exported_as_they_stand_in_the_list() {
+        let metrics = Metrics::new().unwrap();
+        let sink = metrics.for_version(&id());
+        let us = Duration::from_micros;
+        let timings = Timings { queue: us(30), compute_infer: us(7), ..Timings::default() };
+        sink.request_completed(RequestCompleted { rows: 4, total: us(120), timings });
+        sink.batch_executed(BatchExecuted { rows: 4, requests: 1, timings });
+        sink.request_failed(FailureReason::Canceled, us(1));
+        let text = metrics.handle().render();
+        for line in [
+            "nv_inference_request_success{model=\"m\",version=\"3\"} 1",
+            "nv_inference_count{model=\"m\",version=\"3\"} 4",
+            "nv_inference_request_failure{model=\"m\",version=\"3\",reason=\"CANCELED\"} 1",
+            "nv_inference_request_failure{model=\"m\",version=\"3\",reason=\"BACKEND\"} 0",
+            "nv_inference_queue_duration_us{model=\"m\",version=\"3\"} 30",
+            "nv_inference_request_duration_histogram_us_bucket{model=\"m\",version=\"3\",le=\"100\"} 0",
+            "nv_inference_request_duration_histogram_us_bucket{model=\"m\",version=\"3\",le=\"250\"} 1",
+            "galen_inference_batch_size_bucket{model=\"m\",version=\"3\",le=\"4\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let described = |metric: &names::Metric| {
+            text.contains(&format!("# TYPE {} {}", metric.name, metric.kind.name()))
+        };
+        let seen = names::ALL.iter().filter(|metric| described(metric)).count();
+        // The two that appear with the first state change are not here yet.
+        assert_eq!(seen, names::ALL.len() - 2, "{text}");
+    }
+}

@@ -1,0 +1,9 @@
+//! What the server tells about itself: metrics and logs. Hears facts through [`crate::event`].
+//!
+//! What this room must not know: who produces the facts, and any payload.
+
+pub mod hub;
+pub mod metrics;
+pub mod names;
+pub mod statistics;
+pub mod telemetry;

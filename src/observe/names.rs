@@ -1,0 +1,109 @@
+//! Every metric's name, kind and help text, in one closed list. README's table is checked against
+//! it by a test. Names and units are Triton's, so that its dashboards work; the always-on latency
+//! histograms carry the names of Triton's open proposal (triton-inference-server/core#474).
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal $help:literal;)*) => {
+        $(pub const $constant: &str = $name;)*
+        /// All of them, in the order of the README's table.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $name, kind: Kind::$kind, help: $help },)*
+        ];
+    };
+}
+
+metrics! {
+    REQUEST_SUCCESS = Counter "nv_inference_request_success"
+        "Requests answered.";
+    REQUEST_FAILURE = Counter "nv_inference_request_failure"
+        "Requests that were admitted and failed, or were shed, by reason.";
+    REQUEST_INVALID = Counter "galen_inference_request_invalid"
+        "Requests refused because they do not fit the model's signature or contract.";
+    INFERENCE_COUNT = Counter "nv_inference_count"
+        "Inferences performed: rows of all answered requests.";
+    EXEC_COUNT = Counter "nv_inference_exec_count"
+        "Engine calls; a batch of several requests is one.";
+    REQUEST_US = Counter "nv_inference_request_duration_us"
+        "Cumulative request time, from door to answer, in microseconds.";
+    QUEUE_US = Counter "nv_inference_queue_duration_us"
+        "Cumulative time in the queue, in microseconds.";
+    INPUT_US = Counter "nv_inference_compute_input_duration_us"
+        "Cumulative time of joining inputs, in microseconds.";
+    INFER_US = Counter "nv_inference_compute_infer_duration_us"
+        "Cumulative time of engine calls, in microseconds.";
+    OUTPUT_US = Counter "nv_inference_compute_output_duration_us"
+        "Cumulative time of parting outputs, in microseconds.";
+    REQUEST_HISTOGRAM = Histogram "nv_inference_request_duration_histogram_us"
+        "Request time, from door to answer, in microseconds.";
+    QUEUE_HISTOGRAM = Histogram "nv_inference_queue_duration_histogram_us"
+        "Time in the queue, in microseconds.";
+    INPUT_HISTOGRAM = Histogram "nv_inference_compute_input_duration_histogram_us"
+        "Time of joining inputs, in microseconds.";
+    INFER_HISTOGRAM = Histogram "nv_inference_compute_infer_duration_histogram_us"
+        "Time of engine calls, in microseconds.";
+    OUTPUT_HISTOGRAM = Histogram "nv_inference_compute_output_duration_histogram_us"
+        "Time of parting outputs, in microseconds.";
+    BATCH_SIZE = Histogram "galen_inference_batch_size"
+        "Rows of each engine call.";
+    BATCH_REQUESTS = Histogram "galen_inference_batch_requests"
+        "Requests that shared each engine call.";
+    PENDING = Gauge "nv_inference_pending_request_count"
+        "Requests waiting in the queue now.";
+    MODEL_READY = Gauge "galen_model_ready"
+        "1 while the version answers, 0 while it does not.";
+    LOAD_SECONDS = Gauge "nv_model_load_duration_secs"
+        "How long the version took to load, in seconds.";
+    BUILD_INFO = Gauge "galen_build_info"
+        "Always 1; its labels tell the build.";
+}
+
+/// Upper bounds of latency buckets in microseconds: about two and a half per decade from 10 us (a
+/// tiny model) to 10 s (a very slow one).
+pub const LATENCY_BUCKETS_US: [f64; 19] = [
+    10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6,
+    2.5e6, 5e6, 1e7,
+];
+
+/// Upper bounds of batch buckets: powers of two, as batches are sized.
+pub const BATCH_BUCKETS: [f64; 11] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_metric() {
+        let readme = include_str!("../../README.md");
+        for metric in ALL {
+            let row = format!("| `{}` | {} | {} |", metric.name, metric.kind.name(), metric.help);
+            assert!(readme.contains(&row), "README.md lacks the row\n{row}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! From the files of one version to a [`Servable`]: read and verify, load, hold the declared
+//! signature against the discovered one, open sessions, warm up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::files::Root;
+use super::integrity;
+use super::lifecycle::VersionState;
+use super::servable::Servable;
+use crate::backend::{Engines, ModelSource, Session};
+use crate::config::Digests;
+use crate::error::{Error, Result};
+use crate::event::Observe;
+use crate::model::manifest::Manifest;
+use crate::model::{Contract, Examples, ModelId, Signature, examples};
+use crate::scheduler::Scheduler;
+use crate::scheduler::policy::BatchPolicy;
+use crate::tensor::{Dim, Shape, Tensor};
+
+/// The model file of an ONNX version.
+pub const MODEL_FILE: &str = "model.onnx";
+const SUMS_BYTES_MAX: u64 = 1 << 20;
+const EXAMPLES_BYTES_MAX: u64 = 16 << 20;
+
+/// What loading needs besides the version itself.
+pub struct Loader {
+    pub root: Root,
+    pub engines: Engines,
+    pub model_bytes_max: u64,
+    pub digests: Digests,
+    pub observe: Arc<dyn Observe>,
+}
+
+/// What is to be loaded.
+#[derive(Clone)]
+pub struct Order {
+    pub id: ModelId,
+    pub manifest: Arc<Manifest>,
+    /// Files that came with a call and stand for those of the model's directory.
+    pub memory: Option<Arc<MemoryFiles>>,
+}
+
+/// Files by their path beneath the model's directory, such as `1/model.onnx`.
+pub type MemoryFiles = BTreeMap<String, Bytes>;
+
+impl Loader {
+    /// Loads one version; `entered` hears of every state on the way to `Ready`.
+    pub fn load(&self, order: &Order, entered: &dyn Fn(VersionState)) -> Result<Servable> {
+        let begun = Instant::now();
+        let Order { id, manifest, .. } = order;
+        entered(VersionState::Verifying);
+        let files = Files { loader: self, order };
+        let engine = self.engines.choose(manifest.backend)?;
+        let sums = files.digests()?;
+        let (bytes, digest) = if engine.needs_model_file() {
+            let bytes = files.read(MODEL_FILE, self.model_bytes_max)?.ok_or_else(|| {
+                Error::invalid(format!("expected a model file {MODEL_FILE} in the version folder"))
+            })?;
+            let digest = integrity::sha256(&bytes);
+            (bytes, Some(digest))
+        } else {
+            (Bytes::new(), None)
+        };
+        if let Some(sums) = sums {
+            files.verify(&sums, digest.as_deref())?;
+        }
+
+        entered(VersionState::Loading);
+        let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
+        let signature = manifest.refine(executable.signature())?;
+        let mut policy = batch_policy(manifest, &signature)?;
+        let instances = manifest.engine.instances.unwrap_or(1);
+        let mut sessions =
+            (0..instances).map(|_| executable.session()).collect::<Result<Vec<_>>>()?;
+
+        entered(VersionState::Warming);
+        for session in &mut sessions {
+            let wanted = manifest.batching.batch_size_max.is_some();
+            warm_up(id, session.as_mut(), &signature, &mut policy, wanted)?;
+        }
+        let records_max = policy.batch_size_max.max(1);
+        let contract =
+            Contract::derive(&signature, manifest, policy.batch_size_max > 0, records_max)?;
+        let sink = self.observe.for_version(id);
+        let scheduler =
+            Scheduler::start(id.name.as_str(), executable, sessions, policy, Arc::clone(&sink))?;
+        Ok(Servable {
+            examples: files.examples(&signature),
+            id: id.clone(),
+            signature,
+            contract,
+            description: manifest.description.clone(),
+            backend: engine.name(),
+            platform: engine.platform(),
+            digest,
+            scheduler,
+            sink,
+            loaded_in: begun.elapsed(),
+        })
+    }
+}
+
+/// The files of one version, wherever they come from.
+struct Files<'a> {
+    loader: &'a Loader,
+    order: &'a Order,
+}
+
+impl Files<'_> {
+    fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Bytes>> {
+        let ModelId { name: model, version } = &self.order.id;
+        match &self.order.memory {
+            Some(memory) => Ok(memory.get(&format!("{version}/{name}")).cloned()),
+            None => {
+                let folder = Path::new(model.as_str()).join(version.to_string());
+                self.loader.root.read(&folder.join(name), bytes_max)
+            }
+        }
+    }
+
+    /// The list of digests, where the policy wants it looked at.
+    fn digests(&self) -> Result<Option<String>> {
+        if self.loader.digests == Digests::Ignore {
+            return Ok(None);
+        }
+        let list = self.read(integrity::FILE, SUMS_BYTES_MAX)?;
+        if list.is_none() && self.loader.digests == Digests::Require {
+            return Err(Error::invalid(format!(
+                "expected {} in the version folder, as registry.digests = \"require\" asks for",
+                integrity::FILE
+            )));
+        }
+        let text = list.map(|list| String::from_utf8(list.into()));
+        text.transpose()
+            .map_err(|_| Error::invalid(format!("{}: expected UTF-8 text", integrity::FILE)))
+    }
+
+    /// Holds every listed file against its digest. The model's bytes are those that the engine
+    /// gets: they were read and hashed once, and come as `model`.
+    fn verify(&self, list: &str, model: Option<&str>) -> Result<()> {
+        let list = integrity::parse(list)?;
+        let verdict = model
+            .map_or(Ok(()), |digest| integrity::verify(&list, MODEL_FILE, digest))
+            .and_then(|()| self.verify_others(&list));
+        match verdict {
+            Err(error) if self.loader.digests == Digests::Warn => {
+                tracing::warn!(model = %self.order.id, %error, "digests do not match");
+                Ok(())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_others(&self, list: &[(&str, &str)]) -> Result<()> {
+        for (name, _) in list.iter().filter(|(name, _)| *name != MODEL_FILE) {
+            let bytes = self.read(name, self.loader.model_bytes_max)?.ok_or_else(|| {
+                Error::invalid(format!("{} lists {name}, which is not there", integrity::FILE))
+            })?;
+            integrity::verify(list, name, &integrity::sha256(&bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Examples illustrate; a broken file is worth a warning, not a refusal to serve.
+    fn examples(&self, signature: &Signature) -> Option<Examples> {
+        let parsed = match self.read(examples::FILE, EXAMPLES_BYTES_MAX) {
+            Ok(Some(text)) => Examples::parse(&text, signature),
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        let model = &self.order.id;
+        parsed.inspect_err(|error| tracing::warn!(%model, %error, "the examples are not used")).ok()
+    }
+}
+
+/// The batch policy, or why the manifest's wish can not be met.
+fn batch_policy(manifest: &Manifest, signature: &Signature) -> Result<BatchPolicy> {
+    let batchable = signature.could_batch();
+    let wished = manifest.batching.batch_size_max.unwrap_or(0);
+    if wished > 0 && !batchable {
+        let shapes: Vec<String> = signature
+            .inputs
+            .iter()
+            .chain(&signature.outputs)
+            .map(|spec| format!("{} {}", spec.name, spec.dims_text()))
+            .collect();
+        return Err(Error::invalid(format!(
+            "batching.batch_size_max is {wished}, but the model has no batch axis: every input and \
+             output needs -1 as its first extent; it has {}. Fix: leave batch_size_max out, or \
+             export the model with a free first axis",
+            shapes.join(", ")
+        )));
+    }
+    Ok(BatchPolicy::new(&manifest.batching, batchable))
+}
+
+/// Runs on zeros, alone and (where batching is on) as two rows. A model may well refuse zeros;
+/// one that answers two rows with another number of rows can not be batched.
+fn warm_up(
+    id: &ModelId,
+    session: &mut dyn Session,
+    signature: &Signature,
+    policy: &mut BatchPolicy,
+    batching_wanted: bool,
+) -> Result<()> {
+    let sizes: &[usize] = if policy.batch_size_max > 1 { &[1, 2] } else { &[1] };
+    for &rows in sizes {
+        let inputs = signature
+            .inputs
+            .iter()
+            .map(|spec| Tensor::zeros(spec.dtype, probe_shape(&spec.dims, rows)))
+            .collect::<Result<Vec<_>>>()?;
+        let outputs = match session.run(&inputs) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                tracing::info!(model = %id, rows, ?error, "warm-up on zeros was refused");
+                return Ok(());
+            }
+        };
+        let fits = |output: &Tensor| !output.shape().is_empty() && output.rows() == rows;
+        if policy.batch_size_max > 0 && !outputs.iter().all(fits) {
+            if batching_wanted {
+                return Err(Error::invalid(format!(
+                    "batching.batch_size_max is set, but for {rows} rows the model answers with \
+                     another number of rows. Fix: batch_size_max = 0"
+                )));
+            }
+            tracing::warn!(
+                model = %id,
+                "the first axis is free but does not count rows; batching is off"
+            );
+            policy.batch_size_max = 0;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn probe_shape(dims: &[Dim], rows: usize) -> Shape {
+    Shape::new(dims.iter().enumerate().map(|(axis, dim)| match dim {
+        Dim::Fixed(extent) => *extent,
+        Dim::Any if axis == 0 => rows,
+        Dim::Any => 1,
+    }))
+}

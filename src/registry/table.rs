@@ -1,0 +1,101 @@
+//! The table of models: an immutable snapshot behind an atomic swap. Readers take no lock; the
+//! manager is the one writer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::lifecycle::VersionState;
+use super::servable::Servable;
+use crate::error::{Error, Result, quoted};
+use crate::model::{Label, ModelName, Selector, Version};
+
+/// One version of a model, as the table shows it.
+#[derive(Clone)]
+pub struct VersionEntry {
+    pub state: VersionState,
+    /// Why it failed; or, while it serves, why what lies there now could not replace it.
+    pub reason: Option<String>,
+    /// There exactly while the state is `Ready`.
+    pub servable: Option<Arc<Servable>>,
+}
+
+/// One model, as the table shows it.
+#[derive(Clone, Default)]
+pub struct ModelEntry {
+    /// Why no version of it can even be tried.
+    pub problem: Option<String>,
+    pub versions: BTreeMap<Version, VersionEntry>,
+    pub labels: BTreeMap<Label, Version>,
+}
+
+impl ModelEntry {
+    /// The highest version that is ready.
+    pub fn latest(&self) -> Option<&Arc<Servable>> {
+        self.versions.values().rev().find_map(|entry| entry.servable.as_ref())
+    }
+}
+
+/// A snapshot of all models.
+#[derive(Clone, Default)]
+pub struct ModelTable {
+    pub models: BTreeMap<ModelName, ModelEntry>,
+    /// Whether every version that was there at the start has been tried.
+    pub settled: bool,
+}
+
+impl ModelTable {
+    /// The servable a request means. The words are Triton's: its clients match on them.
+    pub fn resolve(&self, name: &str, selector: Selector<'_>) -> Result<&Arc<Servable>> {
+        let Some(model) = self.models.get(name) else {
+            return Err(unknown(name, "is not found"));
+        };
+        let version = match selector {
+            Selector::Latest => return model.latest().ok_or_else(|| none_of(name, model)),
+            Selector::Exact(version) => version,
+            Selector::Label(label) => match model.labels.get(label) {
+                Some(version) => *version,
+                None => return Err(unknown(name, &format!("label '{label}' is not found"))),
+            },
+        };
+        match model.versions.get(&version) {
+            Some(entry) if !entry.state.is_retired() => entry.servable.as_ref().ok_or_else(|| {
+                let why = format!("is not at ready state: it is {}", entry.state);
+                Error::not_ready(format!("model '{name}', version {version} {why}"))
+            }),
+            _ => Err(unknown(name, &format!("version {version} is not found"))),
+        }
+    }
+}
+
+fn unknown(name: &str, what: &str) -> Error {
+    Error::not_found(format!("Request for unknown model: '{}' {what}", quoted(name)))
+}
+
+/// Why a model that is there has nothing that serves.
+fn none_of(name: &str, model: &ModelEntry) -> Error {
+    let states = || model.versions.values().map(|entry| entry.state);
+    if states().any(VersionState::is_coming) {
+        return Error::not_ready(format!("Request for unknown model: '{name}' is still loading"));
+    }
+    if model.problem.is_none() && states().all(VersionState::is_retired) {
+        return unknown(name, "has no available versions");
+    }
+    Error::not_ready(format!("Request for unknown model: '{name}' has no available versions"))
+}
+
+/// The readers' side: cheap to clone, lock-free to read.
+#[derive(Clone, Default)]
+pub struct TableReader(Arc<ArcSwap<ModelTable>>);
+
+impl TableReader {
+    pub fn load(&self) -> Guard<Arc<ModelTable>> {
+        self.0.load()
+    }
+
+    /// The writer's side, for the manager alone.
+    pub(super) fn publish(&self, table: ModelTable) {
+        self.0.store(Arc::new(table));
+    }
+}

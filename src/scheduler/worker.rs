@@ -1,0 +1,266 @@
+//! The effect side of scheduling: threads that take batches, run them, and answer every caller.
+//!
+//! No caller hangs: a request is in exactly one place, and each place ends in an answer.
+//! - *Queued*: taken by a worker, or dropped by the queue with a verdict, or (when the scheduler
+//!   closes) run by a worker before it ends; workers end only on an empty, closed queue.
+//! - *In a batch*: `execute` answers every entry on success, on failure (after trying each alone),
+//!   and on a panic of the engine, which is caught and counts as failure.
+//! - Should a worker thread be torn down all the same, its entries' reply channels are dropped,
+//!   which the waiting side sees as an internal error; and the waiting side has its own deadline.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::policy::BatchPolicy;
+use super::queue::{BatchQueue, Dropped, Entry, Next, Waiter};
+use crate::backend::{Executable, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{BatchExecuted, VersionSink};
+use crate::infer::{Computed, Timings};
+use crate::tensor::{Tensor, batch};
+
+/// One caller's tensors and the way back to the caller.
+pub struct Job {
+    pub inputs: Vec<Tensor>,
+    pub reply: oneshot::Sender<Result<Computed>>,
+}
+
+impl Waiter for Job {
+    fn has_left(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// What all workers of a version share.
+pub struct Shared {
+    state: Mutex<State>,
+    /// Signalled when a request arrives and when the scheduler closes.
+    arrived: Condvar,
+    /// To open a new session after one panicked.
+    executable: Arc<dyn Executable>,
+    sink: Arc<dyn VersionSink>,
+    /// Moving average of engine time per request, for `Retry-After`.
+    pub request_ns: AtomicU64,
+}
+
+struct State {
+    queue: BatchQueue<Job>,
+    open: bool,
+}
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Full,
+    Closed,
+}
+
+type DroppedJobs = Vec<(Entry<Job>, Dropped)>;
+
+impl Shared {
+    pub fn new(
+        policy: BatchPolicy,
+        executable: Arc<dyn Executable>,
+        sink: Arc<dyn VersionSink>,
+    ) -> Self {
+        let state = State { queue: BatchQueue::new(policy), open: true };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            executable,
+            sink,
+            request_ns: AtomicU64::new(1_000_000),
+        }
+    }
+
+    pub fn admit(&self, entry: Entry<Job>, now: Instant) -> std::result::Result<(), Refusal> {
+        let mut dropped = Vec::new();
+        let admitted = {
+            let mut state = self.lock();
+            if !state.open {
+                return Err(Refusal::Closed);
+            }
+            // Counted under the lock, so that a worker's "dequeued" can not come before it.
+            let admitted = state.queue.push(entry, now, &mut dropped).is_ok();
+            if admitted {
+                self.sink.request_queued();
+            }
+            admitted
+        };
+        self.answer_dropped(dropped);
+        if !admitted {
+            return Err(Refusal::Full);
+        }
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub fn close(&self) {
+        self.lock().open = false;
+        self.arrived.notify_all();
+    }
+
+    /// The next batch for a free worker; `None` when there will never be one again.
+    fn next_batch(&self) -> Option<Vec<Entry<Job>>> {
+        let mut state = self.lock();
+        loop {
+            let mut dropped = Vec::new();
+            let next = state.queue.next(Instant::now(), &mut dropped);
+            if !dropped.is_empty() {
+                // Answering wakes callers; do it outside the lock, then look again.
+                drop(state);
+                self.answer_dropped(dropped);
+                state = self.lock();
+                if let Next::Run(batch) = next {
+                    self.dequeued(&batch);
+                    return Some(batch);
+                }
+                continue;
+            }
+            match next {
+                Next::Run(batch) => {
+                    self.dequeued(&batch);
+                    return Some(batch);
+                }
+                Next::Idle if !state.open => return None,
+                Next::Idle => {
+                    state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Next::Wait(until) => {
+                    let patience = until.saturating_duration_since(Instant::now());
+                    let waited = self.arrived.wait_timeout(state, patience);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    fn dequeued(&self, batch: &[Entry<Job>]) {
+        self.sink.requests_dequeued(batch.len());
+    }
+
+    fn answer_dropped(&self, dropped: DroppedJobs) {
+        for (entry, verdict) in dropped {
+            self.sink.requests_dequeued(1);
+            let error = match verdict {
+                Dropped::Expired => Error::deadline(),
+                Dropped::CallerLeft => Error::new(ErrorKind::Cancelled, "the caller left"),
+            };
+            answer(entry, Err(error));
+        }
+    }
+
+    /// The queue stays whole when a thread panics while holding it: no operation on it is left
+    /// half done by a panic of ours, so a poisoned lock is only a flag.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The life of a worker thread.
+pub fn run(shared: &Shared, session: Box<dyn Session>) {
+    let mut instance = Instance { shared, session: Some(session) };
+    while let Some(batch) = shared.next_batch() {
+        instance.execute(batch);
+    }
+}
+
+/// One session and how to get another when it breaks.
+struct Instance<'a> {
+    shared: &'a Shared,
+    session: Option<Box<dyn Session>>,
+}
+
+impl Instance<'_> {
+    /// Runs a batch and answers every entry of it.
+    fn execute(&mut self, batch: Vec<Entry<Job>>) {
+        let begun = Instant::now();
+        let inputs: Vec<&[Tensor]> = batch.iter().map(|e| e.payload.inputs.as_slice()).collect();
+        let joined = batch::concat(&inputs);
+        let joined_at = Instant::now();
+        let outcome = self.compute(&joined);
+        let computed_at = Instant::now();
+        let rows: Vec<usize> = batch.iter().map(|entry| entry.rows).collect();
+        let parts = outcome.and_then(|outputs| match rows.as_slice() {
+            // A lone request takes the engine's answer as it is, whatever its extents.
+            [_] => Ok(vec![outputs]),
+            rows => batch::split(&outputs, rows),
+        });
+        match parts {
+            Ok(parts) => {
+                let batch_rows = rows.iter().sum();
+                let timings = Timings {
+                    queue: Duration::ZERO,
+                    compute_input: joined_at - begun,
+                    compute_infer: computed_at - joined_at,
+                    compute_output: computed_at.elapsed(),
+                };
+                self.executed(batch_rows, batch.len(), timings);
+                for (entry, outputs) in batch.into_iter().zip(parts) {
+                    let timings = Timings { queue: begun - entry.enqueued_at, ..timings };
+                    answer(entry, Ok(Computed { outputs, timings, batch_rows }));
+                }
+            }
+            Err(error) => self.fail(batch, error),
+        }
+    }
+
+    /// One bad request must not take its neighbours down: each gets a run of its own.
+    fn fail(&mut self, batch: Vec<Entry<Job>>, error: Error) {
+        if let [_] = batch.as_slice() {
+            for entry in batch {
+                answer(entry, Err(error.clone()));
+            }
+            return;
+        }
+        tracing::warn!(
+            requests = batch.len(),
+            error = ?error,
+            "a batch failed; its requests run one by one"
+        );
+        for entry in batch {
+            if !entry.payload.has_left() {
+                self.execute(vec![entry]);
+            }
+        }
+    }
+
+    /// One engine call; a panic is an error, and costs the session.
+    fn compute(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.shared.executable.session()?,
+        };
+        match catch_unwind(AssertUnwindSafe(|| session.run(inputs))) {
+            Ok(outcome) => {
+                self.session = Some(session);
+                outcome
+            }
+            Err(_) => {
+                // Whatever state the engine was in, the next call starts afresh. Its destructor
+                // may be as broken as its call.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(session)));
+                Err(Error::internal("the model failed on this input")
+                    .with_detail("the engine panicked; its session was replaced"))
+            }
+        }
+    }
+
+    fn executed(&self, rows: usize, requests: usize, timings: Timings) {
+        self.shared.sink.batch_executed(BatchExecuted { rows, requests, timings });
+        let took = timings.compute_input + timings.compute_infer;
+        let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / requests.max(1) as u64;
+        let before = self.shared.request_ns.load(Ordering::Relaxed);
+        // One eighth of the new value: smooth, and quick enough to follow a change of load.
+        self.shared.request_ns.store(before - before / 8 + each / 8, Ordering::Relaxed);
+    }
+}
+
+/// Answers one caller. A caller that left is not an error.
+fn answer(entry: Entry<Job>, outcome: Result<Computed>) {
+    let _ = entry.payload.reply.send(outcome);
+}

@@ -1,0 +1,59 @@
+//! The gRPC door: the Open Inference Protocol, health checking and reflection.
+//!
+//! `wire` and `codec` stand between the socket and prost, `convert` (with `contents` and
+//! `parameters`) between prost and Galen's types, `service` and `health` call the one [`Service`],
+//! `reply` and `framing` see to the codes of what goes wrong. What this room must not know: REST,
+//! and anything of Galen behind `service`.
+
+mod codec;
+mod contents;
+mod convert;
+mod framing;
+mod health;
+mod parameters;
+pub mod pb;
+mod reply;
+mod repository;
+mod service;
+mod stream;
+mod wire;
+
+use tonic::service::Routes;
+use tonic_reflection::server::Builder;
+use tower::util::MapResponseLayer;
+
+use crate::server::Router;
+use crate::service::Service;
+use pb::health::health_server::HealthServer;
+use pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+
+/// Everything the gRPC door answers; unknown services and methods are UNIMPLEMENTED.
+///
+/// The caller lays a layer around it that puts an `Arc<RequestContext>` into the extensions of each
+/// request. `body_bytes_max` bounds one message on its way in; answers are as large as they are.
+pub fn routes(service: Service, body_bytes_max: usize, reflection: bool) -> Router {
+    let inference = service::Inference { service: service.clone() };
+    let inference = GrpcInferenceServiceServer::new(inference)
+        .max_decoding_message_size(body_bytes_max)
+        .max_encoding_message_size(usize::MAX);
+    let mut routes =
+        Routes::new(inference).add_service(HealthServer::new(health::HealthOf { service }));
+    if reflection {
+        routes = with_reflection(routes);
+    }
+    routes.into_axum_router().layer(MapResponseLayer::new(framing::put_right))
+}
+
+/// Reflection in the version of today and the one that older tools still ask for.
+fn with_reflection(routes: Routes) -> Routes {
+    let builder =
+        || Builder::configure().register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET);
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        // The descriptors are built in; a test holds them.
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "gRPC reflection is off: its descriptors can not be read");
+            routes
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Parameters in protobuf, as the doors share them (`server::parameters` says what they mean).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::pb::inference::InferParameter;
+use super::pb::inference::infer_parameter::ParameterChoice as Choice;
+use crate::error::Result;
+use crate::server::parameters::{RequestParameters, Value, bound, check_input, check_output};
+
+type Parameters = HashMap<String, InferParameter>;
+
+/// Reads the parameters of a request; gives back the caller's own bound on its wait.
+pub fn request(parameters: &Parameters) -> Result<Option<Duration>> {
+    bound("parameters", parameters.len())?;
+    let mut read = RequestParameters::default();
+    for (name, value) in parameters {
+        read.read(name, value_of(value))?;
+    }
+    Ok(read.timeout)
+}
+
+/// Refuses what an input may not ask for.
+pub fn input(parameters: &Parameters, input: &str) -> Result<()> {
+    parameters.keys().try_for_each(|name| check_input(input, name))
+}
+
+/// Refuses what an output may not ask for.
+pub fn output(parameters: &Parameters, output: &str) -> Result<()> {
+    parameters.iter().try_for_each(|(name, value)| check_output(output, name, value_of(value)))
+}
+
+fn value_of(parameter: &InferParameter) -> Value<'_> {
+    match &parameter.parameter_choice {
+        None => Value::Unset,
+        Some(Choice::BoolParam(value)) => Value::Bool(*value),
+        Some(Choice::Int64Param(value)) => Value::Int(*value),
+        Some(Choice::Uint64Param(value)) => Value::Uint(*value),
+        Some(Choice::DoubleParam(value)) => Value::Double(*value),
+        Some(Choice::StringParam(value)) => Value::Text(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_value_is_carried_over() {
+        let of = |choice| value_of(&InferParameter { parameter_choice: choice }) == Value::Unset;
+        assert!(of(None));
+        let one = |choice| -> Parameters {
+            [("timeout".to_owned(), InferParameter { parameter_choice: Some(choice) })].into()
+        };
+        let ms = Some(Duration::from_millis(1));
+        assert_eq!(request(&one(Choice::Int64Param(1000))).unwrap(), ms);
+        assert_eq!(request(&one(Choice::Uint64Param(1000))).unwrap(), ms);
+        assert_eq!(request(&one(Choice::StringParam("1000".into()))).unwrap(), ms);
+        assert!(request(&one(Choice::DoubleParam(1.0))).is_err());
+        assert!(request(&one(Choice::BoolParam(true))).is_err());
+    }
+}

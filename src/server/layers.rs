@@ -1,0 +1,267 @@
+//! What every request passes on its way in and out, whatever the door: an id and a trace, a
+//! deadline, a bound on how slowly its body may come, and one line in the log.
+//!
+//! It wraps a whole router as hyper's service, so that it costs one boxed future per request.
+//! What this file must not know: routes, models, bodies.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::Service;
+
+use super::patience::Timer;
+use crate::config::Limits;
+use crate::error::quoted;
+use crate::infer::{RequestContext, TraceContext};
+
+/// The caller's id of a request; made up where there is none, and always given back.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// A caller's bound on its own wait, in milliseconds.
+pub const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+/// The same in gRPC's words: up to eight digits and a unit.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Longest request id that is taken over from a caller.
+const ID_CHARS_MAX: usize = 128;
+
+/// A router with everything around it.
+#[derive(Clone)]
+pub struct Layered {
+    router: Router,
+    /// The door's name in the log.
+    door: &'static str,
+    limits: Limits,
+}
+
+impl Layered {
+    pub fn new(router: Router, door: &'static str, limits: Limits) -> Self {
+        Self { router, door, limits }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Layered {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let context = Arc::new(context(request.headers(), Instant::now(), &self.limits));
+        let line = Line {
+            door: self.door,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            context: Arc::clone(&context),
+        };
+        let body_timeout = self.limits.body_timeout;
+        let mut request =
+            request.map(|body| Body::new(Timely { body, timer: Timer::new(body_timeout) }));
+        request.extensions_mut().insert(context);
+        let mut router = self.router.clone();
+        Box::pin(async move {
+            let mut response = router.call(request).await?;
+            line.finish(&mut response);
+            Ok(response)
+        })
+    }
+}
+
+/// What the headers say of a request, whatever the door.
+fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let parent = text(&TRACEPARENT).and_then(TraceContext::parse);
+    let mut trace = parent.unwrap_or_else(|| TraceContext {
+        trace_id: fastrand::u128(1..),
+        ..TraceContext::default()
+    });
+    trace.span_id = fastrand::u64(1..);
+    let id = text(&REQUEST_ID)
+        .filter(|id| (1..=ID_CHARS_MAX).contains(&id.len()))
+        .map_or_else(|| format!("{:032x}", trace.trace_id), str::to_owned);
+    let asked = text(&REQUEST_TIMEOUT_MS)
+        .and_then(|text| text.parse().ok())
+        .map(Duration::from_millis)
+        .or_else(|| text(&GRPC_TIMEOUT).and_then(grpc_timeout));
+    let patience = asked.unwrap_or(limits.request_timeout).min(limits.request_timeout);
+    RequestContext {
+        id,
+        trace,
+        received_at: now,
+        deadline: now + patience,
+        record: std::sync::OnceLock::new(),
+    }
+}
+
+/// `grpc-timeout` of the gRPC-over-HTTP/2 specification.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+/// One request's line in the log, and the headers that go back with its answer.
+struct Line {
+    door: &'static str,
+    method: http::Method,
+    path: String,
+    context: Arc<RequestContext>,
+}
+
+impl Line {
+    fn finish(&self, response: &mut Response<Body>) {
+        let context = &self.context;
+        let status = response.status();
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&context.id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Ok(trace) = HeaderValue::from_str(&context.trace.to_header()) {
+            headers.insert(TRACEPARENT, trace);
+        }
+        // A gRPC answer that is no error carries its code behind the body.
+        let code = headers.get("grpc-status").and_then(|code| code.to_str().ok());
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let record = context.record.get();
+        let timings = record.map(|record| record.timings).unwrap_or_default();
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %context.id,
+                    trace_id = %format_args!("{:032x}", context.trace.trace_id),
+                    door = self.door,
+                    method = %self.method,
+                    path = %quoted(&self.path),
+                    status = status.as_u16(),
+                    grpc_status = code,
+                    model = record.map(|record| record.model.name.as_str()),
+                    version = record.map(|record| record.model.version.number()),
+                    rows = record.map(|record| record.rows),
+                    batch_rows = record.map(|record| record.batch_rows),
+                    total_us = micros(context.received_at.elapsed()),
+                    queue_us = record.map(|_| micros(timings.queue)),
+                    input_us = record.map(|_| micros(timings.compute_input)),
+                    infer_us = record.map(|_| micros(timings.compute_infer)),
+                    output_us = record.map(|_| micros(timings.compute_output)),
+                    "request"
+                )
+            };
+        }
+        // Probes and scrapes that went well are nobody's news.
+        let failed = status.is_client_error() || status.is_server_error() || code.is_some();
+        if record.is_some() || failed { line!(info) } else { line!(debug) }
+    }
+}
+
+/// A body whose parts must follow each other in time.
+struct Timely {
+    body: Incoming,
+    timer: Timer,
+}
+
+impl HttpBody for Timely {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                this.timer.disarm();
+                Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
+            }
+            Poll::Pending => this
+                .timer
+                .poll(cx)
+                .map(|outcome: std::io::Result<()>| outcome.err().map(axum::Error::new).map(Err)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        body_bytes_max: 1 << 20,
+        connections_max: 1,
+        header_timeout: Duration::from_secs(1),
+        body_timeout: Duration::from_secs(1),
+        keepalive_timeout: Duration::from_secs(1),
+        request_timeout: Duration::from_secs(60),
+    };
+
+    fn of(pairs: &[(&'static str, &str)]) -> (RequestContext, Instant) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let now = Instant::now();
+        (context(&headers, now, &LIMITS), now)
+    }
+
+    #[test]
+    fn ids_and_traces_are_taken_over_or_made_up() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let (given, _) = of(&[("x-request-id", "ward-7"), ("traceparent", parent)]);
+        assert_eq!(given.id, "ward-7");
+        assert!(given.trace.to_header().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+        assert_ne!(given.trace.span_id, given.trace.parent_id);
+        let (made, _) = of(&[("x-request-id", ""), ("traceparent", "nonsense")]);
+        assert_eq!(made.id.len(), 32);
+        assert_ne!(made.trace.trace_id, 0);
+        let (long, _) = of(&[("x-request-id", &"x".repeat(129))]);
+        assert_eq!(long.id.len(), 32);
+    }
+
+    #[test]
+    fn the_nearer_of_two_deadlines_holds() {
+        for (name, value, expected) in [
+            ("x-request-timeout-ms", "250", Duration::from_millis(250)),
+            ("x-request-timeout-ms", "-1", LIMITS.request_timeout),
+            ("x-request-timeout-ms", "99999999999", LIMITS.request_timeout),
+            ("grpc-timeout", "5S", Duration::from_secs(5)),
+            ("grpc-timeout", "1500m", Duration::from_millis(1500)),
+            ("grpc-timeout", "7u", Duration::from_micros(7)),
+            ("grpc-timeout", "9n", Duration::from_nanos(9)),
+            ("grpc-timeout", "2H", LIMITS.request_timeout),
+            ("grpc-timeout", "123456789S", LIMITS.request_timeout),
+            ("grpc-timeout", "5x", LIMITS.request_timeout),
+            ("grpc-timeout", "S", LIMITS.request_timeout),
+        ] {
+            let (context, now) = of(&[(name, value)]);
+            assert_eq!(context.deadline - now, expected, "{name}: {value}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The doors: every protocol Galen speaks, as thin adapters over [`crate::service::Service`].
+//!
+//! `listen` accepts connections and `patience` bounds them; `layers` is what every request passes;
+//! `rest` and `grpc` are the two doors, which never see each other; `scrape` is the metrics port.
+//! `status` and `parameters` are what the doors must agree on.
+
+pub mod grpc;
+pub mod layers;
+pub mod listen;
+mod parameters;
+mod patience;
+pub mod rest;
+pub mod scrape;
+mod status;
+
+/// A door's routes, ready for [`layers`].
+pub use axum::Router;

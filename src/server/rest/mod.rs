@@ -1,0 +1,94 @@
+//! The REST door, in two dialects over one path: the Open Inference Protocol under `/v2`, and the
+//! typed API under `/models`, which the OpenAPI document describes model by model.
+//!
+//! A handler reads the selector, resolves it once, decodes with what was resolved, and encodes the
+//! answer; `json` is what the dialects share. What this room must not know: gRPC, and anything of
+//! Galen behind `service`.
+
+mod body;
+mod docs;
+mod json;
+mod openapi;
+mod path;
+mod reply;
+mod typed;
+mod v2;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
+
+use crate::error::Error;
+use crate::server::layers::{REQUEST_ID, TRACEPARENT};
+use crate::service::Service;
+use json::NonFinite;
+
+/// What this door is told.
+#[derive(Clone, Debug)]
+pub struct RestConfig {
+    pub body_bytes_max: usize,
+    /// Origins that browsers may call from; `*` for any.
+    pub cors_origins: Vec<String>,
+    /// Whether `/v2` writes, and takes, the bare tokens NaN and Infinity, as Triton does.
+    pub bare_nonfinite: bool,
+}
+
+/// What every handler holds.
+#[derive(Clone)]
+struct Door {
+    service: Service,
+    body_bytes_max: usize,
+    nonfinite: NonFinite,
+}
+
+/// Everything the REST door answers.
+///
+/// The caller lays a layer around it that puts an `Arc<RequestContext>` into the extensions of each
+/// request.
+pub fn routes(service: Service, config: &RestConfig) -> Router {
+    let nonfinite = if config.bare_nonfinite { NonFinite::Tokens } else { NonFinite::Strings };
+    let door = Door { service, body_bytes_max: config.body_bytes_max, nonfinite };
+    let router = Router::new()
+        .merge(v2::routes())
+        .merge(typed::routes())
+        .merge(openapi::routes())
+        .merge(docs::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(door);
+    if config.cors_origins.is_empty() { router } else { router.layer(cors(&config.cors_origins)) }
+}
+
+async fn not_found(uri: Uri) -> Response<Body> {
+    in_form_of(&uri, StatusCode::NOT_FOUND, "Not Found")
+}
+
+async fn method_not_allowed(uri: Uri) -> Response<Body> {
+    in_form_of(&uri, StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+}
+
+/// Each dialect has its own form of an error; Triton's words where its clients may look for them.
+fn in_form_of(uri: &Uri, status: StatusCode, text: &str) -> Response<Body> {
+    let error = Error::not_found(text);
+    let is_typed = uri.path() == "/models" || uri.path().starts_with("/models/");
+    let mut response =
+        if is_typed { reply::problem(&error, Some(status), None) } else { reply::error(&error) };
+    *response.status_mut() = status;
+    response
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    const BINARY: HeaderName = HeaderName::from_static("inference-header-content-length");
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::from(Any)
+    } else {
+        // Checked when the configuration was read.
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE, REQUEST_ID, TRACEPARENT, BINARY])
+        .expose_headers(ExposeHeaders::list([REQUEST_ID, TRACEPARENT, BINARY, header::RETRY_AFTER]))
+}

@@ -1,0 +1,154 @@
+//! The typed API under `/models`: records of named features in, named outputs out.
+
+pub mod labels;
+mod request;
+mod response;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode};
+use axum::routing::{get, post};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::openapi::CATALOG;
+use super::openapi::bodies::Problem;
+use super::path::{ModelPath, context};
+use super::{Door, body, reply};
+use crate::error::Result;
+use crate::infer::RequestContext;
+use crate::model::Selector;
+use crate::service::{ModelStatus, Target, VersionStatus};
+
+pub fn routes() -> Router<Door> {
+    Router::new()
+        .merge(labels::routes())
+        .route("/models", get(list))
+        .route("/models/{model}", get(show))
+        .route("/models/{model}/predict", post(predict))
+        .route("/models/{model}/versions/{version}/predict", post(predict))
+}
+
+/// The catalogue.
+#[derive(Serialize, ToSchema)]
+pub struct Models {
+    models: Vec<Model>,
+}
+
+/// One model of the catalogue.
+#[derive(Serialize, ToSchema)]
+pub struct Model {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Why no version of it can be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    versions: Vec<Version>,
+    /// Names that point at versions and can stand in their place.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    labels: BTreeMap<String, String>,
+}
+
+/// One version of a model.
+#[derive(Serialize, ToSchema)]
+pub struct Version {
+    version: String,
+    /// `new`, `verifying`, `loading`, `warming`, `ready`, `draining`, `unloaded` or `failed`.
+    #[schema(value_type = String)]
+    state: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The engine that computes it; there while it is ready, as are the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    backend: Option<&'static str>,
+    /// Most records in one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_max: Option<usize>,
+    /// Digest of its model file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+/// All models with their versions
+#[utoipa::path(get, path = "/models", tag = CATALOG,
+    responses((status = 200, body = Models, description = "OK")))]
+pub async fn list(State(door): State<Door>) -> Response<Body> {
+    let models = door.service.catalog().into_iter().map(|status| describe(&door, status));
+    reply::json(StatusCode::OK, &Models { models: models.collect() })
+}
+
+/// One model with its versions
+#[utoipa::path(get, path = "/models/{model}", tag = CATALOG,
+    params(("model" = String, Path)),
+    responses((status = 200, body = Model, description = "OK"), (status = 404, body = Problem,
+        content_type = "application/problem+json", description = "No such model")))]
+pub async fn show(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
+    match door.service.model(&path.model) {
+        Ok(status) => reply::json(StatusCode::OK, &describe(&door, status)),
+        Err(error) => {
+            let context = context(request.extensions()).ok();
+            reply::problem(&error, None, context.as_ref().map(|context| context.id.as_str()))
+        }
+    }
+}
+
+fn describe(door: &Door, status: ModelStatus) -> Model {
+    let name = status.name.to_string();
+    let target = |version: &VersionStatus| {
+        door.service.resolve(&name, Selector::Exact(version.version)).ok()
+    };
+    let latest = door.service.resolve(&name, Selector::Latest).ok();
+    let description = latest.as_ref().and_then(Target::description).map(str::to_owned);
+    let versions = status.versions.iter().map(|version| {
+        let target = target(version);
+        Version {
+            version: version.version.to_string(),
+            state: version.state.name(),
+            reason: version.reason.clone(),
+            backend: target.as_ref().map(Target::backend),
+            records_max: target.as_ref().map(|target| target.contract().records_max),
+            sha256: target.as_ref().and_then(Target::digest).map(str::to_owned),
+        }
+    });
+    let versions = versions.collect();
+    let labels = status.labels.iter();
+    let labels = labels.map(|(label, version)| (label.to_string(), version.to_string())).collect();
+    Model { name, description, problem: status.problem, versions, labels }
+}
+
+async fn predict(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
+    let context = context(request.extensions());
+    match context {
+        Ok(context) => answer(&door, &path, &context, request)
+            .await
+            .unwrap_or_else(|error| reply::problem(&error, None, Some(&context.id))),
+        Err(error) => reply::problem(&error, None, None),
+    }
+}
+
+async fn answer(
+    door: &Door,
+    path: &ModelPath,
+    context: &Arc<RequestContext>,
+    request: Request,
+) -> Result<Response<Body>> {
+    let target = door.service.resolve(&path.model, path.selector()?)?;
+    let (parts, body) = request.into_parts();
+    let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
+    let body = target.decoded(context, body)?;
+    let contract = target.contract();
+    let decoded = request::decode(target.id(), target.signature(), contract, &body);
+    let decoded = target.decoded(context, decoded)?;
+    let records = decoded.records;
+    let outcome = target.infer(context, decoded.request).await?;
+    let body = response::encode(target.id(), &context.id, contract, records, &outcome.outputs)?;
+    Ok(reply::reply(StatusCode::OK, reply::JSON, body))
+}

@@ -1,0 +1,191 @@
+//! The path of a request, from the name of a model to its answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Service;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{FailureReason, RequestCompleted};
+use crate::infer::{InferRequest, InferResponse, RequestContext, Served, Timings};
+use crate::model::{Contract, Examples, ModelId, Selector, Signature};
+use crate::registry::Servable;
+use crate::tensor::{NamedTensor, Tensor};
+
+/// A version that was looked up once and is pinned: what decodes a request is what computes it.
+/// (TensorFlow Serving looks up twice and can type a request with one version and run another.)
+#[derive(Clone)]
+pub struct Target {
+    servable: Arc<Servable>,
+}
+
+impl Service {
+    /// Pins the version that a request means.
+    pub fn resolve(&self, name: &str, selector: Selector<'_>) -> Result<Target> {
+        let table = self.0.table.load();
+        let servable = Arc::clone(table.resolve(name, selector)?);
+        Ok(Target { servable })
+    }
+}
+
+impl Target {
+    pub(super) fn of(servable: Arc<Servable>) -> Self {
+        Self { servable }
+    }
+
+    pub fn id(&self) -> &ModelId {
+        &self.servable.id
+    }
+
+    pub fn signature(&self) -> &Signature {
+        &self.servable.signature
+    }
+
+    pub fn contract(&self) -> &Contract {
+        &self.servable.contract
+    }
+
+    pub fn platform(&self) -> &'static str {
+        self.servable.platform
+    }
+
+    /// The engine's name.
+    pub fn backend(&self) -> &'static str {
+        self.servable.backend
+    }
+
+    /// SHA-256 of the model file, for an engine that has one.
+    pub fn digest(&self) -> Option<&str> {
+        self.servable.digest.as_deref()
+    }
+
+    pub fn description(&self) -> Option<&str> {
+        self.servable.description.as_deref()
+    }
+
+    pub fn examples(&self) -> Option<&Examples> {
+        self.servable.examples.as_ref()
+    }
+
+    /// Counts a request that a door could not decode for this version, and passes the outcome on.
+    pub fn decoded<T>(&self, context: &RequestContext, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|_| {
+            self.servable.sink.request_invalid();
+            self.record(context, 0, 0, Timings::default());
+        })
+    }
+
+    /// Checks a request against the signature, queues it, and waits for its answer.
+    pub async fn infer(
+        &self,
+        context: &RequestContext,
+        request: InferRequest,
+    ) -> Result<InferResponse> {
+        let servable = &self.servable;
+        let signature = &servable.signature;
+        let model = servable.id.name.as_str();
+        let selected = self.decoded(context, signature.select(model, &request.outputs))?;
+        let inputs = self.decoded(context, signature.arrange(model, request.inputs))?;
+        let rows = rows(servable, &inputs);
+        let patience = request.timeout.and_then(|timeout| context.received_at.checked_add(timeout));
+        let deadline = patience.map_or(context.deadline, |time| time.min(context.deadline));
+
+        let admitted = servable.scheduler.submit(inputs, deadline);
+        let pending = admitted.inspect_err(|error| self.refused(context, rows, error))?;
+        let guard = Guard { target: self, received_at: context.received_at, answered: false };
+        let outcome = pending.wait(deadline).await;
+        guard.disarm();
+
+        let computed = outcome.inspect_err(|error| self.failed(context, rows, error))?;
+        let (timings, batch_rows) = (computed.timings, computed.batch_rows);
+        servable.sink.request_completed(RequestCompleted {
+            rows,
+            total: context.received_at.elapsed(),
+            timings,
+        });
+        self.record(context, rows, batch_rows, timings);
+        Ok(InferResponse { outputs: choose(signature, computed.outputs, &selected)?, timings })
+    }
+
+    fn refused(&self, context: &RequestContext, rows: usize, error: &Error) {
+        match error.kind() {
+            ErrorKind::InvalidInput => self.servable.sink.request_invalid(),
+            _ => {
+                let total = context.received_at.elapsed();
+                self.servable.sink.request_failed(FailureReason::Rejected, total);
+            }
+        }
+        self.record(context, rows, 0, Timings::default());
+    }
+
+    fn failed(&self, context: &RequestContext, rows: usize, error: &Error) {
+        let reason = match error.kind() {
+            ErrorKind::DeadlineExceeded | ErrorKind::Overloaded | ErrorKind::NotReady => {
+                FailureReason::Rejected
+            }
+            ErrorKind::Cancelled => FailureReason::Canceled,
+            ErrorKind::Internal | ErrorKind::InvalidInput => FailureReason::Backend,
+            _ => FailureReason::Other,
+        };
+        self.servable.sink.request_failed(reason, context.received_at.elapsed());
+        if let Some(detail) = error.detail() {
+            tracing::warn!(request_id = %context.id, model = %self.id(), %error, detail, "failed");
+        }
+        self.record(context, rows, 0, Timings::default());
+    }
+
+    fn record(&self, context: &RequestContext, rows: usize, batch_rows: usize, timings: Timings) {
+        let served = Served { model: self.id().clone(), rows, batch_rows, timings };
+        // A context belongs to one request; a second record would be of the same one.
+        let _ = context.record.set(served);
+    }
+}
+
+/// Rows as Triton counts inferences: the batch extent, or 1 for a model without one.
+fn rows(servable: &Servable, inputs: &[Tensor]) -> usize {
+    if servable.scheduler.policy().batch_size_max == 0 {
+        return 1;
+    }
+    inputs.first().map_or(1, Tensor::rows)
+}
+
+/// The asked outputs in the asked order.
+fn choose(
+    signature: &Signature,
+    outputs: Vec<Tensor>,
+    selected: &[usize],
+) -> Result<Vec<NamedTensor>> {
+    let mut outputs: Vec<Option<_>> = outputs.into_iter().map(Some).collect();
+    selected
+        .iter()
+        .map(|&index| {
+            let tensor = outputs.get_mut(index).and_then(Option::take);
+            let spec = signature.outputs.get(index);
+            match (tensor, spec) {
+                (Some(tensor), Some(spec)) => Ok(NamedTensor { name: spec.name.clone(), tensor }),
+                _ => Err(Error::internal("the model answered with fewer outputs than it declares")),
+            }
+        })
+        .collect()
+}
+
+/// Notices that the caller left: the waiting future was dropped before it had an answer.
+struct Guard<'a> {
+    target: &'a Target,
+    received_at: Instant,
+    answered: bool,
+}
+
+impl Guard<'_> {
+    fn disarm(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let total = self.received_at.elapsed();
+            self.target.servable.sink.request_failed(FailureReason::Canceled, total);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What Galen can do, said once. The doors hold a [`Service`] and nothing else: every protocol is a
+//! way of writing these calls down.
+
+mod catalog;
+mod examples;
+mod inference;
+mod repository;
+mod statistics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};
+pub use examples::Agreement;
+pub use inference::Target;
+pub use repository::{IndexEntry, LoadCall};
+pub use statistics::{BatchTally, ModelStatistics, Snapshot, Tally};
+
+use crate::observe::statistics::Statistics;
+use crate::registry::{Control, Manager, Progress, TableReader};
+
+/// The server's name in metadata.
+pub const NAME: &str = "galen";
+/// Extensions of the Open Inference Protocol that both doors speak.
+pub const EXTENSIONS: &[&str] = &[
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+];
+
+/// A cheap handle to everything the doors may ask for.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    table: TableReader,
+    progress: watch::Receiver<Progress>,
+    control: Control,
+    statistics: Arc<Statistics>,
+    /// Readiness needs every model, not only one.
+    readiness_strict: bool,
+    /// Set at shutdown: readiness is down. What still arrives is answered, for it was sent by
+    /// somebody who did not know; the doors see to it that nothing more arrives.
+    draining: AtomicBool,
+    /// Told when readiness may have changed: at every registry step and at shutdown.
+    changed: watch::Sender<()>,
+}
+
+impl Service {
+    pub fn new(registry: Manager, statistics: Arc<Statistics>, readiness_strict: bool) -> Self {
+        let Manager { table, progress, control } = registry;
+        let (changed, _) = watch::channel(());
+        let draining = AtomicBool::new(false);
+        Self(Arc::new(Inner {
+            table,
+            progress,
+            control,
+            statistics,
+            readiness_strict,
+            draining,
+            changed,
+        }))
+    }
+
+    /// Readiness falls at once; work goes on until the doors are closed.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.changed.send_replace(());
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server shuts down.
+    pub async fn draining(&self) {
+        let mut changed = self.0.changed.subscribe();
+        while !self.is_draining() {
+            // The sender lives as long as this service.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Waits until readiness may have changed.
+    pub async fn readiness_changed(&self) {
+        let mut draining = self.0.changed.subscribe();
+        let mut progress = self.0.progress.clone();
+        progress.mark_unchanged();
+        tokio::select! {
+            _ = draining.changed() => {}
+            result = progress.changed() => {
+                if result.is_err() {
+                    // The registry has settled and will not speak again.
+                    let _ = draining.changed().await;
+                }
+            }
+        }
+    }
+}
