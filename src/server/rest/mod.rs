@@ -6,6 +6,7 @@
 //! Galen behind `service`.
 
 mod body;
+mod coding;
 mod docs;
 mod json;
 mod openapi;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
 use serde::Serialize;
 
+use super::coding::Coding;
 use super::openapi::bodies::{ErrorBody, Problem, ProblemEntry};
 use crate::error::{Error, ErrorKind, Violation};
 use crate::server::status::http_status;
@@ -73,6 +75,26 @@ pub fn problem(
     with_advice(response, error)
 }
 
+/// A large body, packed where the caller asks for it.
+pub fn packed(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+    request: &HeaderMap,
+) -> Response<Body> {
+    let accept = request.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let coding = Coding::of_answer(accept, body.len());
+    let Some((coding, packed)) = coding.and_then(|coding| Some((coding, coding.pack(&body)?)))
+    else {
+        return reply(status, content_type, body);
+    };
+    let mut response = reply(status, content_type, packed);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
 /// The headers that tell a caller what to do about an error.
 fn with_advice(mut response: Response<Body>, error: &Error) -> Response<Body> {
     let headers = response.headers_mut();
@@ -80,7 +102,7 @@ fn with_advice(mut response: Response<Body>, error: &Error) -> Response<Body> {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
     }
     if error.kind() == ErrorKind::UnsupportedEncoding {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
     }
     response
 }

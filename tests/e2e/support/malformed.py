@@ -300,12 +300,16 @@ def bombs() -> list[Case]:
 def encodings() -> list[Case]:
     """Bodies that say they are packed."""
     body = dump(good())
-    packed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body),
-              "br": body, "zstd": body, CANARY: body, "gzip, gzip": body}
+    packed = {"br": body, "zstd": body, CANARY: body, "gzip, gzip": body}
+    broken = {"gzip": gzip.compress(body)[:-9], "deflate": zlib.compress(body)[:-5]}
     bomb = gzip.compress(b" " * (256 << 20), compresslevel=9)
     found = [Case(f"encoding {name}", path, data, 415, headers={"Content-Encoding": name})
              for name, data in packed.items() for path in (ADD, PREDICT)]
-    return [*found, Case("gzip bomb", ADD, bomb, 415, headers={"Content-Encoding": "gzip"})]
+    found += [Case(f"cut {name}", ADD, data, 400, headers={"Content-Encoding": name})
+              for name, data in broken.items()]
+    found += [Case(f"plain {name}", ADD, body, 400, headers={"Content-Encoding": name})
+              for name in broken]
+    return [*found, Case("gzip bomb", ADD, bomb, 413, headers={"Content-Encoding": "gzip"})]
 
 
 def selectors() -> list[Case]:

@@ -17,7 +17,7 @@ const PROBLEMS: [(&str, &str); 9] = [
     ("404", "No such model or version"),
     ("408", "The body did not arrive in time"),
     ("413", "The body is too large"),
-    ("415", "The body has a Content-Encoding"),
+    ("415", "Its Content-Encoding is not supported"),
     ("422", "The records do not fit the model's contract; `errors` lists every broken rule"),
     ("429", "The queue is full; `Retry-After` says when to come back"),
     ("503", "The version is not ready"),

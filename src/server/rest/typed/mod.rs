@@ -150,5 +150,5 @@ async fn answer(
     let records = decoded.records;
     let outcome = target.infer(context, decoded.request).await?;
     let body = response::encode(target.id(), &context.id, contract, records, &outcome.outputs)?;
-    Ok(reply::reply(StatusCode::OK, reply::JSON, body))
+    Ok(reply::packed(StatusCode::OK, reply::JSON, body, &parts.headers))
 }

@@ -216,7 +216,7 @@ pub async fn model_metadata(State(door): State<Door>, path: ModelPath) -> Respon
         (status = 404, body = ErrorBody, description = "No such model"),
         (status = 408, body = ErrorBody, description = "The body did not arrive in time"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
-        (status = 415, body = ErrorBody, description = "The body is encoded"),
+        (status = 415, body = ErrorBody, description = "Its Content-Encoding is not supported"),
         (status = 429, body = ErrorBody, description = "The queue is full; see Retry-After"),
         (status = 501, body = ErrorBody, description = "Not supported"),
         (status = 503, body = ErrorBody, description = "Not ready"),
@@ -239,7 +239,7 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let outcome = target.infer(&context, decoded.request).await?;
     let Encoded { body, json_bytes } =
         response::encode(target.id(), &wishes, &outcome.outputs, door.nonfinite);
-    let mut response = reply::reply(StatusCode::OK, reply::JSON, body);
+    let mut response = reply::packed(StatusCode::OK, reply::JSON, body, &parts.headers);
     if let Some(json_bytes) = json_bytes {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, OCTET_STREAM);
