@@ -173,6 +173,11 @@ impl std::error::Error for Error {}
 /// carry a payload.
 pub fn quoted(name: &str) -> String {
     const CHARS_MAX: usize = 64;
+    // Nearly every name: printable, and nothing that an escape would change.
+    let plain = |b: u8| (b' '..=b'~').contains(&b) && !matches!(b, b'"' | b'\'' | b'\\');
+    if name.len() <= CHARS_MAX && name.bytes().all(plain) {
+        return name.to_owned();
+    }
     let mut out: String = name.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
     if name.chars().nth(CHARS_MAX).is_some() {
         out.push_str("...");

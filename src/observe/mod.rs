@@ -3,6 +3,8 @@
 //! What this room must not know: who produces the facts, and any payload.
 
 pub mod hub;
+mod json_line;
+mod lines;
 pub mod metrics;
 pub mod names;
 pub mod statistics;

@@ -4,25 +4,22 @@
 
 use std::io::IsTerminal;
 
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::error::{Error, Result};
 
-/// Lines that may wait to be written.
-const LINES_MAX: usize = 65_536;
-
-/// Flushes what is left of the log when it is dropped.
-pub struct LogGuard(#[allow(dead_code, reason = "held for its destructor")] WorkerGuard);
+pub use super::lines::LogGuard;
+use super::{json_line, lines};
 
 /// Installs the process's log. May be called once.
 pub fn install(config: &LogConfig) -> Result<LogGuard> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| Error::invalid(format!("log filter: {error}")))?;
     let terminal = std::io::stderr().is_terminal();
-    let (writer, guard) = writer();
+    let (writer, guard) = lines::start()
+        .map_err(|error| Error::internal("the log's thread did not start").with_detail(error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
@@ -35,12 +32,12 @@ pub fn install(config: &LogConfig) -> Result<LogGuard> {
     let installed = if text {
         builder.with_ansi(terminal).with_target(false).try_init()
     } else {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        builder.event_format(json_line::JsonLine).try_init()
     };
     installed
         .map_err(|error| Error::internal("the log is already installed").with_detail(error))?;
     std::panic::set_hook(Box::new(panicked));
-    Ok(LogGuard(guard))
+    Ok(guard)
 }
 
 /// A panic is logged by its place alone: its text can hold a value that a patient sent.
@@ -48,12 +45,4 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(place, thread = thread.name().unwrap_or_default(), "a panic");
-}
-
-fn writer() -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_MAX)
-        .lossy(true)
-        .thread_name("galen-log")
-        .finish(std::io::stderr())
 }

@@ -87,7 +87,7 @@ fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext
     trace.span_id = fastrand::u64(1..);
     let id = text(&REQUEST_ID)
         .filter(|id| (1..=ID_CHARS_MAX).contains(&id.len()))
-        .map_or_else(|| format!("{:032x}", trace.trace_id), str::to_owned);
+        .map_or_else(|| crate::infer::hex(trace.trace_id, 32), str::to_owned);
     let asked = text(&REQUEST_TIMEOUT_MS)
         .and_then(|text| text.parse().ok())
         .map(Duration::from_millis)
@@ -136,7 +136,8 @@ impl Line {
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             headers.insert(REQUEST_ID, id);
         }
-        if let Ok(trace) = HeaderValue::from_str(&context.trace.to_header()) {
+        let header = context.trace.to_header();
+        if let Ok(trace) = HeaderValue::from_str(&header) {
             headers.insert(TRACEPARENT, trace);
         }
         // A gRPC answer that is no error carries its code behind the body.
@@ -147,11 +148,11 @@ impl Line {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    request_id = %context.id,
-                    trace_id = %format_args!("{:032x}", context.trace.trace_id),
+                    request_id = context.id.as_str(),
+                    trace_id = header.get(3..35),
                     door = self.door,
-                    method = %self.method,
-                    path = %quoted(&self.path),
+                    method = self.method.as_str(),
+                    path = quoted(&self.path),
                     status = status.as_u16(),
                     grpc_status = code,
                     model = record.map(|record| record.model.name.as_str()),
