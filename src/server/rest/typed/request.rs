@@ -36,6 +36,7 @@ pub fn decode(
         columns: signature.inputs.iter().map(|_| Columns::default()).collect(),
         seen: vec![0; contract.fields.len()],
         violations: Vec::new(),
+        element: Vec::with_capacity(8),
     };
     for field in &contract.fields {
         let columns = &mut decoder.columns[field.input];
@@ -123,6 +124,8 @@ struct Decoder<'a> {
     /// For each field, the number (from 1) of the last record that had it.
     seen: Vec<usize>,
     violations: Vec<Violation>,
+    /// One scalar on its way into its column; kept for its memory.
+    element: Vec<u8>,
 }
 
 impl Decoder<'_> {
@@ -216,8 +219,8 @@ impl Decoder<'_> {
             }
             key = self.reader.next_key()?;
         }
-        for (field, seen) in contract.fields.iter().zip(self.seen.clone()) {
-            if seen == index + 1 {
+        for (position, field) in contract.fields.iter().enumerate() {
+            if self.seen[position] == index + 1 {
                 continue;
             }
             match (&field.part, field.default) {
@@ -242,10 +245,10 @@ impl Decoder<'_> {
         let peek = self.reader.peek()?;
         let outcome = match &field.part {
             Part::Column(column) => {
-                let mut element = Vec::with_capacity(8);
-                let outcome = scalar(&mut self.reader, peek, field, &mut element);
+                self.element.clear();
+                let outcome = scalar(&mut self.reader, peek, field, &mut self.element);
                 if outcome.is_ok() {
-                    self.columns[field.input].set(index, *column, &element);
+                    self.columns[field.input].set(index, *column, &self.element);
                 }
                 outcome
             }
