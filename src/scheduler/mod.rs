@@ -45,13 +45,13 @@ impl Scheduler {
         sink: Arc<dyn VersionSink>,
     ) -> Result<Self> {
         let instances = sessions.len();
-        let shared = Arc::new(Shared::new(policy, executable, sink));
+        let shared = Arc::new(Shared::new(policy, executable, sessions, sink));
         let scheduler = Self { shared, model: model.to_owned(), policy, instances };
-        for (index, session) in sessions.into_iter().enumerate() {
+        for index in 0..instances {
             let shared = Arc::clone(&scheduler.shared);
             std::thread::Builder::new()
                 .name(format!("{model}#{index}"))
-                .spawn(move || worker::run(&shared, session))
+                .spawn(move || worker::run(&shared))
                 .map_err(|error| {
                     Error::internal("a worker thread could not be started").with_detail(error)
                 })?;
@@ -81,12 +81,15 @@ impl Scheduler {
             enqueued_at: now,
             deadline,
         };
-        self.shared.admit(entry, now).map_err(|refusal| match refusal {
+        let admitted = self.shared.admit(entry, now).map_err(|refusal| match refusal {
             worker::Refusal::Full => self.overloaded(),
             worker::Refusal::Closed => {
                 Error::not_ready(format!("model '{}' is being unloaded", self.model))
             }
         })?;
+        if let worker::Admitted::Lead(entry, slot) = admitted {
+            self.shared.lead(entry, slot);
+        }
         Ok(Pending { answer })
     }
 

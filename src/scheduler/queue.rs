@@ -6,7 +6,7 @@
 //! next batch, so none waits for ever.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::policy::BatchPolicy;
 use crate::tensor::batch::ShapeKey;
@@ -50,11 +50,17 @@ pub enum Next<T> {
 pub struct BatchQueue<T> {
     policy: BatchPolicy,
     entries: VecDeque<Entry<T>>,
+    /// When the whole queue may be looked through again: a flood of refusals must cost the refused
+    /// nothing that the admitted pay for, and looking at every request costs what running one does.
+    sweep_at: Option<Instant>,
 }
+
+/// Time between two sweeps of a full queue.
+const SWEEP_PAUSE: Duration = Duration::from_millis(1);
 
 impl<T: Waiter> BatchQueue<T> {
     pub fn new(policy: BatchPolicy) -> Self {
-        Self { policy, entries: VecDeque::new() }
+        Self { policy, entries: VecDeque::new(), sweep_at: None }
     }
 
     pub fn len(&self) -> usize {
@@ -74,7 +80,9 @@ impl<T: Waiter> BatchQueue<T> {
         now: Instant,
         dropped: &mut Vec<(Entry<T>, Dropped)>,
     ) -> Result<(), Entry<T>> {
-        if self.entries.len() >= self.policy.queue_depth_max {
+        let is_full = self.entries.len() >= self.policy.queue_depth_max;
+        if is_full && self.sweep_at.is_none_or(|at| at <= now) {
+            self.sweep_at = Some(now + SWEEP_PAUSE);
             self.sweep(now, dropped);
         }
         if self.entries.len() >= self.policy.queue_depth_max {
@@ -157,7 +165,9 @@ impl<T: Waiter> BatchQueue<T> {
     }
 
     fn sweep(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) {
-        for entry in std::mem::take(&mut self.entries) {
+        // Once around, in place: those that stay come back in their order.
+        for _ in 0..self.entries.len() {
+            let Some(entry) = self.entries.pop_front() else { return };
             match verdict(&entry, now) {
                 Some(verdict) => dropped.push((entry, verdict)),
                 None => self.entries.push_back(entry),

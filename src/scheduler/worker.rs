@@ -3,6 +3,9 @@
 //! No caller hangs: a request is in exactly one place, and each place ends in an answer.
 //! - *Queued*: taken by a worker, or dropped by the queue with a verdict, or (when the scheduler
 //!   closes) run by a worker before it ends; workers end only on an empty, closed queue.
+//! - *Led* by the thread that brought it (a quick model with nobody waiting): run at once, with a
+//!   free session that nobody else holds. What queues meanwhile is run by the leader, or left to a
+//!   worker, which the leader wakes when it gives the session back.
 //! - *In a batch*: `execute` answers every entry on success, on failure (after trying each alone),
 //!   and on a panic of the engine, which is caught and counts as failure.
 //! - Should a worker thread be torn down all the same, its entries' reply channels are dropped,
@@ -45,11 +48,40 @@ pub struct Shared {
     sink: Arc<dyn VersionSink>,
     /// Moving average of engine time per request, for `Retry-After`.
     pub request_ns: AtomicU64,
+    /// Moving average of a whole run, to tell the models that are quicker than a change of thread.
+    run_ns: AtomicU64,
+    /// Whether the policy lets a request run the moment it comes.
+    delays: bool,
 }
 
 struct State {
     queue: BatchQueue<Job>,
     open: bool,
+    /// Sessions that nobody uses: whoever runs a batch takes one, and gives it back.
+    free: Vec<Slot>,
+    /// Moving share, in 65536ths, of requests that came while others waited or ran. Requests that
+    /// come together are cheaper in one batch than in runs of their own.
+    company: u32,
+}
+
+/// From here on (one in eight), requests are left to the workers, which make batches of them.
+const COMPANY_MAX: u32 = 65_536 / 8;
+
+/// A session, or the place of one that broke and is opened again before the next run.
+type Slot = Option<Box<dyn Session>>;
+
+/// A model this quick is run by the thread that brings the request: handing it to a worker and the
+/// answer back costs two wake-ups, which are more than the run. Far below what would be felt on a
+/// runtime thread.
+const LEAD_NS_MAX: u64 = 50_000;
+/// How long a thread that runs its own request may go on with those that came meanwhile.
+const LEAD_TIME_MAX: Duration = Duration::from_micros(200);
+
+/// What became of a request at the door of the queue.
+pub enum Admitted {
+    Queued,
+    /// The caller is to run it, with this.
+    Lead(Entry<Job>, Slot),
 }
 
 /// Why a request was not admitted.
@@ -65,24 +97,41 @@ impl Shared {
     pub fn new(
         policy: BatchPolicy,
         executable: Arc<dyn Executable>,
+        sessions: Vec<Box<dyn Session>>,
         sink: Arc<dyn VersionSink>,
     ) -> Self {
-        let state = State { queue: BatchQueue::new(policy), open: true };
+        let free = sessions.into_iter().map(Some).collect();
+        let state = State { queue: BatchQueue::new(policy), open: true, free, company: 0 };
         Self {
             state: Mutex::new(state),
             arrived: Condvar::new(),
             executable,
             sink,
             request_ns: AtomicU64::new(1_000_000),
+            // Unknown is slow: the workers find out.
+            run_ns: AtomicU64::new(1_000_000),
+            delays: !policy.queue_delay_max.is_zero(),
         }
     }
 
-    pub fn admit(&self, entry: Entry<Job>, now: Instant) -> std::result::Result<(), Refusal> {
+    pub fn admit(&self, entry: Entry<Job>, now: Instant) -> std::result::Result<Admitted, Refusal> {
         let mut dropped = Vec::new();
+        let leads = !self.delays && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
+        let all_busy;
         let admitted = {
             let mut state = self.lock();
             if !state.open {
                 return Err(Refusal::Closed);
+            }
+            all_busy = state.free.is_empty();
+            let met = all_busy || !state.queue.is_empty();
+            state.company = state.company - state.company / 16 + u32::from(met) * 4096;
+            if leads
+                && !met
+                && state.company < COMPANY_MAX
+                && let Some(slot) = state.free.pop()
+            {
+                return Ok(Admitted::Lead(entry, slot));
             }
             // Counted under the lock, so that a worker's "dequeued" can not come before it.
             let admitted = state.queue.push(entry, now, &mut dropped).is_ok();
@@ -95,8 +144,42 @@ impl Shared {
         if !admitted {
             return Err(Refusal::Full);
         }
-        self.arrived.notify_one();
-        Ok(())
+        // Whoever gives a session back looks at the queue; a worker could do nothing before.
+        if !all_busy {
+            self.arrived.notify_one();
+        }
+        Ok(Admitted::Queued)
+    }
+
+    /// Runs a request on the thread that brought it, and what came meanwhile, for a little while.
+    pub fn lead(&self, entry: Entry<Job>, slot: Slot) {
+        let begun = Instant::now();
+        let mut instance = Instance { shared: self, session: slot };
+        instance.execute(vec![entry]);
+        loop {
+            let mut dropped = Vec::new();
+            let mut state = self.lock();
+            let now = Instant::now();
+            let next = if now - begun < LEAD_TIME_MAX {
+                state.queue.next(now, &mut dropped)
+            } else {
+                Next::Idle
+            };
+            let Next::Run(batch) = next else {
+                state.free.push(instance.session.take());
+                let wakes = !state.queue.is_empty() || !state.open;
+                drop(state);
+                self.answer_dropped(dropped);
+                if wakes {
+                    self.arrived.notify_one();
+                }
+                return;
+            };
+            drop(state);
+            self.dequeued(&batch);
+            self.answer_dropped(dropped);
+            instance.execute(batch);
+        }
     }
 
     pub fn close(&self) {
@@ -104,28 +187,40 @@ impl Shared {
         self.arrived.notify_all();
     }
 
-    /// The next batch for a free worker; `None` when there will never be one again.
-    fn next_batch(&self) -> Option<Vec<Entry<Job>>> {
+    /// The next batch for a worker, with a session; `None` when there will never be one again.
+    /// `used` is the session of the batch before.
+    fn next_batch(&self, used: Option<Slot>) -> Option<(Vec<Entry<Job>>, Slot)> {
         let mut state = self.lock();
+        state.free.extend(used);
         loop {
+            let Some(slot) = state.free.pop() else {
+                if !state.open && state.queue.is_empty() {
+                    return None;
+                }
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             let mut dropped = Vec::new();
             let next = state.queue.next(Instant::now(), &mut dropped);
             if !dropped.is_empty() {
                 // Answering wakes callers; do it outside the lock, then look again.
                 drop(state);
                 self.answer_dropped(dropped);
-                state = self.lock();
                 if let Next::Run(batch) = next {
                     self.dequeued(&batch);
-                    return Some(batch);
+                    return Some((batch, slot));
                 }
+                state = self.lock();
+                state.free.push(slot);
                 continue;
             }
+            if let Next::Run(batch) = next {
+                self.dequeued(&batch);
+                return Some((batch, slot));
+            }
+            state.free.push(slot);
             match next {
-                Next::Run(batch) => {
-                    self.dequeued(&batch);
-                    return Some(batch);
-                }
+                Next::Run(_) => {}
                 Next::Idle if !state.open => return None,
                 Next::Idle => {
                     state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -162,11 +257,15 @@ impl Shared {
 }
 
 /// The life of a worker thread.
-pub fn run(shared: &Shared, session: Box<dyn Session>) {
-    let mut instance = Instance { shared, session: Some(session) };
-    while let Some(batch) = shared.next_batch() {
+pub fn run(shared: &Shared) {
+    let mut used = None;
+    while let Some((batch, slot)) = shared.next_batch(used.take()) {
+        let mut instance = Instance { shared, session: slot };
         instance.execute(batch);
+        used = Some(instance.session);
     }
+    // The last one out may leave others waiting for a session.
+    shared.arrived.notify_all();
 }
 
 /// One session and how to get another when it breaks.
@@ -253,7 +352,10 @@ impl Instance<'_> {
     fn executed(&self, rows: usize, requests: usize, timings: Timings) {
         self.shared.sink.batch_executed(BatchExecuted { rows, requests, timings });
         let took = timings.compute_input + timings.compute_infer;
-        let each = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / requests.max(1) as u64;
+        let whole = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.shared.run_ns.load(Ordering::Relaxed);
+        self.shared.run_ns.store(before - before / 8 + whole / 8, Ordering::Relaxed);
+        let each = whole / requests.max(1) as u64;
         let before = self.shared.request_ns.load(Ordering::Relaxed);
         // One eighth of the new value: smooth, and quick enough to follow a change of load.
         self.shared.request_ns.store(before - before / 8 + each / 8, Ordering::Relaxed);
