@@ -59,12 +59,13 @@ fn keys(widths: &[usize]) -> ShapeKey {
 }
 
 fn policy(batch_size_max: usize) -> BatchPolicy {
-    BatchPolicy { batch_size_max, queue_delay_max: Duration::ZERO, queue_depth_max: ROUND }
+    BatchPolicy { batch_size_max, queue_depth_max: ROUND, ..BatchPolicy::default() }
 }
 
 fn entry(key: &ShapeKey, now: Instant, patience: Duration) -> Entry<Job> {
     let payload = Job([0; 4]);
-    Entry { payload, key: key.clone(), rows: 1, enqueued_at: now, deadline: now + patience }
+    let deadline = now + patience;
+    Entry { payload, key: key.clone(), rows: 1, enqueued_at: now, deadline, late_at: None }
 }
 
 /// Entries for one round; making them is not timed, for it is the door's work.
@@ -88,7 +89,7 @@ fn least<S>(requests: usize, mut prepare: impl FnMut() -> S, mut timed: impl FnM
 
 fn admit(queue: &mut BatchQueue<Job>, entry: Entry<Job>, now: Instant) {
     let mut dropped = Vec::new();
-    let admitted = queue.push(entry, now, &mut dropped);
+    let admitted = queue.push(entry, 0, now, &mut dropped);
     assert!(admitted.is_ok(), "the queue has room");
 }
 
@@ -154,7 +155,7 @@ fn refusals(key: &ShapeKey) -> f64 {
         |refused| {
             for entry in refused.drain(..) {
                 let mut dropped = Vec::new();
-                assert!(black_box(queue.push(entry, now, &mut dropped)).is_err());
+                assert!(black_box(queue.push(entry, 0, now, &mut dropped)).is_err());
             }
         },
     )
@@ -189,7 +190,7 @@ fn swept(key: &ShapeKey) -> f64 {
         || late(key, now),
         |queue| {
             let mut dropped = Vec::new();
-            assert!(queue.push(entry(key, now, MINUTE), now, &mut dropped).is_ok());
+            assert!(queue.push(entry(key, now, MINUTE), 0, now, &mut dropped).is_ok());
             assert_eq!(black_box(dropped).len(), ROUND);
         },
     )

@@ -124,6 +124,8 @@ pub struct InferRequest {
     pub outputs: Vec<String>,
     /// The caller's own bound on queueing and computing, from the request's body.
     pub timeout: Option<Duration>,
+    /// 1 is the most urgent; 0 means the model's default.
+    pub priority: u64,
 }
 
 /// The answer: the chosen outputs in the asked order.

@@ -280,7 +280,12 @@ fn options_change_the_speed_and_not_the_answer() {
             let mut answers: Vec<Vec<Tensor>> = Vec::new();
             for optimization in optimizations {
                 for threads in [Some(0), Some(1), Some(2), None] {
-                    let options = EngineOptions { optimization, threads, instances: None };
+                    let options = EngineOptions {
+                        optimization,
+                        threads,
+                        instances: None,
+                        ..EngineOptions::default()
+                    };
                     let manifest = Manifest { engine: options, ..Manifest::default() };
                     let executable = load(engine, &bytes, &manifest).expect("a loaded model");
                     let spec = &executable.signature().inputs[0];

@@ -9,6 +9,7 @@ mod identity;
 mod onnx;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
+pub mod reshaped;
 #[cfg(feature = "tract")]
 mod tract;
 

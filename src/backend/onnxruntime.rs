@@ -7,6 +7,7 @@ use bytemuck::Pod;
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::environment::Environment;
+use ort::ep::CPU;
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{self, SessionInputValue};
@@ -110,11 +111,22 @@ impl Model {
             Optimization::All => GraphOptimizationLevel::All,
         };
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        // Whoever asks for parallel parts wants threads for them.
+        let between = self.options.threads_between.or(Some(0));
+        let arena = CPU::default().with_arena_allocator(self.options.memory_arena.unwrap_or(true));
         session::Session::builder(&self.environment)
+            .map_err(|e| text(&e))?
+            .with_execution_providers([arena.build()])
             .map_err(|e| text(&e))?
             .with_optimization_level(level)
             .map_err(|e| text(&e))?
-            .with_intra_threads(thread_count(&self.options))
+            .with_intra_threads(thread_count(self.options.threads))
+            .map_err(|e| text(&e))?
+            .with_inter_threads(if self.options.parallel { thread_count(between) } else { 1 })
+            .map_err(|e| text(&e))?
+            .with_parallel_execution(self.options.parallel)
+            .map_err(|e| text(&e))?
+            .with_memory_pattern(self.options.memory_pattern.unwrap_or(true))
             .map_err(|e| text(&e))?
             // A spinning pool steals the processor from the model beside it.
             .with_intra_op_spinning(false)
@@ -164,8 +176,8 @@ impl Session for Instance {
 ///
 /// One is the default because a server has its parallelism in its requests: on the demo models two
 /// threads in a call cost a third more processor time and were no faster.
-fn thread_count(options: &EngineOptions) -> usize {
-    match options.threads {
+fn thread_count(wish: Option<usize>) -> usize {
+    match wish {
         None => 1,
         Some(0) => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         Some(threads) => threads,

@@ -104,7 +104,13 @@ impl Contract {
         let answers: Vec<Answer> = (signature.outputs.iter().enumerate())
             .map(|(output, spec)| {
                 let entry = manifest.outputs.iter().find(|entry| entry.name == spec.name);
-                answer_of(output, spec, entry, batched)
+                let mut answer = answer_of(output, spec, entry, batched);
+                // A file of labels is Triton's, for its classification, which takes any output.
+                let from_file = entry.is_some_and(|entry| entry.labels_file.is_some());
+                if from_file && check_labels(&answer).is_err() {
+                    answer.labels.clear();
+                }
+                answer
             })
             .collect();
         unique("feature", fields.iter().map(|field| field.name.as_str()))?;

@@ -1,7 +1,9 @@
-//! `model.toml`: how one model is to be served. Everything is optional for a model file that
-//! carries its own signature; what is written is checked against it.
+//! How one model is to be served, as `model.toml` says it. Everything is optional for a model file
+//! that carries its own signature; what is written is checked against it.
 //!
-//! Unknown keys are errors: a typing error must not become a silent default.
+//! Unknown keys are errors: a typing error must not become a silent default. Triton's
+//! `config.pbtxt` is read into the same structure (`model::triton_config`), so that nobody else
+//! has to know which of the two lay there.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,9 +11,15 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Label;
+use super::ensemble::Ensemble;
+use super::reshape::{Reshape, Reshapes};
 use super::signature::{Signature, TensorSpec};
+use super::warmup;
 use crate::error::{Error, Result, quoted};
 use crate::tensor::{DType, Dim};
+
+pub use super::batching::{BATCH_SIZE_LIMIT, QUEUE_DELAY_US_LIMIT, QUEUE_DEPTH_LIMIT};
+pub use super::batching::{Batching, LevelPolicy, QueuePolicy, TimeoutAction};
 
 /// The name of the file in a model's directory.
 pub const FILE: &str = "model.toml";
@@ -23,6 +31,8 @@ pub struct Manifest {
     /// One sentence for the catalogue and the OpenAPI document.
     pub description: Option<String>,
     pub backend: BackendChoice,
+    /// Name of the model file in a version's folder, where it is not the engine's usual one.
+    pub model_file: Option<String>,
     pub version_policy: VersionPolicy,
     /// Names for versions, which requests may use in the version slot. A labelled version serves
     /// beside those that the policy chooses.
@@ -32,6 +42,17 @@ pub struct Manifest {
     pub identity: IdentityOptions,
     pub inputs: Vec<InputEntry>,
     pub outputs: Vec<OutputEntry>,
+    /// Requests that every instance answers before the version is ready.
+    pub warmup: Vec<warmup::Sample>,
+    /// Whether answers of this model may be kept and given again to an equal request.
+    pub response_cache: bool,
+    /// Set for a model that is made of other models.
+    pub ensemble: Option<Ensemble>,
+    /// What a batch holds at most where neither author nor operator said so and the model file
+    /// shows that it can batch: Triton's auto-completion, only for a `config.pbtxt` that asks
+    /// for it by its silence.
+    #[serde(skip)]
+    pub batch_size_completed: Option<usize>,
 }
 
 /// Which engine computes.
@@ -82,18 +103,6 @@ impl Default for VersionPolicy {
     }
 }
 
-/// How requests share a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Batching {
-    /// Most rows in one engine call, and in one request. 0 turns batching off.
-    pub batch_size_max: Option<usize>,
-    /// How long the oldest request may wait for company. 0: run whatever is there at once.
-    pub queue_delay_us_max: Option<u64>,
-    /// Most requests that may wait; one more is refused as overload.
-    pub queue_depth_max: Option<usize>,
-}
-
 /// How the engine is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -102,7 +111,15 @@ pub struct EngineOptions {
     pub instances: Option<usize>,
     /// Threads inside one engine call; 0 takes the processors this process may use.
     pub threads: Option<usize>,
+    /// Threads that run parts of the graph side by side, where `parallel` is on; 0 as above.
+    pub threads_between: Option<usize>,
+    /// Whether parts of the graph that do not need each other run side by side.
+    pub parallel: bool,
     pub optimization: Optimization,
+    /// Whether the engine keeps memory for its next call. On where nothing is said.
+    pub memory_arena: Option<bool>,
+    /// Whether the engine plans its memory after the first call. On where nothing is said.
+    pub memory_pattern: Option<bool>,
 }
 
 /// Graph optimisation before serving.
@@ -131,6 +148,8 @@ pub struct InputEntry {
     pub name: String,
     pub datatype: Option<String>,
     pub shape: Option<Vec<i64>>,
+    /// The shape that the engine sees, where it is not the one that callers send.
+    pub reshape: Option<Vec<i64>>,
     pub description: Option<String>,
     /// Unit of every element (UCUM).
     pub unit: Option<String>,
@@ -165,11 +184,15 @@ pub struct OutputEntry {
     pub rename: Option<String>,
     pub datatype: Option<String>,
     pub shape: Option<Vec<i64>>,
+    /// The shape that the engine gives, where it is not the one that callers get.
+    pub reshape: Option<Vec<i64>>,
     pub description: Option<String>,
     pub unit: Option<String>,
     /// Class names in index order.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// A text file beside this one with one class name a line, in place of `labels`.
+    pub labels_file: Option<String>,
 }
 
 impl Manifest {
@@ -180,24 +203,38 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::invalid(message));
         if self.engine.instances.is_some_and(|n| !(1..=INSTANCES_MAX).contains(&n)) {
             return wrong(format!("engine.instances: expected 1 to {INSTANCES_MAX}"));
         }
-        if self.engine.threads.is_some_and(|n| n > THREADS_MAX) {
+        let threads = [self.engine.threads, self.engine.threads_between];
+        if threads.into_iter().flatten().any(|n| n > THREADS_MAX) {
             return wrong(format!("engine.threads: expected 0 to {THREADS_MAX}"));
         }
-        if self.batching.batch_size_max.is_some_and(|n| n > BATCH_SIZE_LIMIT) {
-            return wrong(format!("batching.batch_size_max: expected 0 to {BATCH_SIZE_LIMIT}"));
+        if self.batching.keep_order && self.engine.instances.is_some_and(|n| n > 1) {
+            return wrong(
+                "batching.keep_order takes one instance; engine.instances is more".into(),
+            );
         }
-        if self.batching.queue_depth_max.is_some_and(|n| !(1..=QUEUE_DEPTH_LIMIT).contains(&n)) {
-            return wrong(format!("batching.queue_depth_max: expected 1 to {QUEUE_DEPTH_LIMIT}"));
+        self.batching.validate()?;
+        warmup::validate(&self.warmup)?;
+        self.ensemble.as_ref().map_or(Ok(()), Ensemble::validate)?;
+        if self.model_file.as_deref().is_some_and(|name| !is_file_name(name)) {
+            return wrong("model_file: expected the name of a file in the version's folder".into());
         }
-        if self.batching.queue_delay_us_max.is_some_and(|us| us > QUEUE_DELAY_US_LIMIT) {
-            return wrong(format!(
-                "batching.queue_delay_us_max: expected 0 to {QUEUE_DELAY_US_LIMIT}"
-            ));
+        for OutputEntry { name, labels, labels_file, .. } in &self.outputs {
+            if labels_file.as_deref().is_some_and(|file| !is_file_name(file)) {
+                return wrong(format!(
+                    "labels_file of '{name}': expected the name of a file beside the configuration"
+                ));
+            }
+            if labels_file.is_some() && !labels.is_empty() {
+                return wrong(format!("output '{name}' has both labels and labels_file"));
+            }
+        }
+        for entry in self.declared() {
+            entry.reshape()?;
         }
         if self.identity.delay_us > QUEUE_DELAY_US_LIMIT {
             return wrong(format!("identity.delay_us: expected 0 to {QUEUE_DELAY_US_LIMIT}"));
@@ -231,19 +268,13 @@ impl Manifest {
         Ok(())
     }
 
-    /// The signature that the manifest declares in full, for an engine that has no model file.
+    /// The signature that the manifest declares in full, for an engine that has no model file: what
+    /// the engine sees.
     pub fn declared_signature(&self) -> Result<Signature> {
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|entry| declared(&entry.name, entry.datatype.as_deref(), entry.shape.as_deref()));
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|entry| declared(&entry.name, entry.datatype.as_deref(), entry.shape.as_deref()));
+        let specs = |list| self.declared().filter(move |e| e.list == list).map(|e| e.spec());
         let signature = Signature {
-            inputs: inputs.collect::<Result<_>>()?,
-            outputs: outputs.collect::<Result<_>>()?,
+            inputs: specs(INPUTS).collect::<Result<_>>()?,
+            outputs: specs(OUTPUTS).collect::<Result<_>>()?,
         };
         if signature.inputs.is_empty() {
             return Err(Error::invalid(
@@ -254,59 +285,111 @@ impl Manifest {
     }
 
     /// The signature of the model file, checked against what the manifest says of it, with the
-    /// extents that only the manifest knows filled in.
-    pub fn refine(&self, found: &Signature) -> Result<Signature> {
-        self.check_against(found)?;
-        let mut refined = found.clone();
-        let inputs = self.inputs.iter().map(|entry| (&entry.name, &entry.shape));
-        for (spec, shape) in pair(&mut refined.inputs, inputs) {
-            fill_in(spec, shape);
+    /// extents that only the manifest knows filled in, and as callers see it.
+    pub fn refine(&self, found: &Signature) -> Result<Refined> {
+        let mut signature = found.clone();
+        let mut reshapes = Reshapes::none(found);
+        for entry in self.declared() {
+            let (specs, plans) = match entry.list {
+                INPUTS => (&mut signature.inputs, &mut reshapes.inputs),
+                _ => (&mut signature.outputs, &mut reshapes.outputs),
+            };
+            let index = find(&entry, specs)?;
+            check_entry(&entry, &specs[index])?;
+            if let Some(shape) = entry.engine_shape() {
+                fill_in(&mut specs[index], shape);
+            }
+            if let Some(reshape) = entry.reshape()? {
+                specs[index].dims = reshape.callers().to_vec();
+                plans[index] = Some(reshape);
+            }
         }
-        let outputs = self.outputs.iter().map(|entry| (&entry.name, &entry.shape));
-        for (spec, shape) in pair(&mut refined.outputs, outputs) {
-            fill_in(spec, shape);
+        for entry in self.inputs.iter().filter(|entry| !entry.features.is_empty()) {
+            if let Some((_, spec)) = signature.input(&entry.name) {
+                check_features(spec, &entry.features)?;
+            }
         }
-        Ok(refined)
+        Ok(Refined { signature, reshapes })
     }
 
-    /// Checks what the manifest says of tensors against what the model file says.
-    fn check_against(&self, found: &Signature) -> Result<()> {
-        for entry in &self.inputs {
-            let spec = find("inputs", &entry.name, &found.inputs)?;
-            let (datatype, shape) = (entry.datatype.as_deref(), entry.shape.as_deref());
-            check_entry("inputs", spec, datatype, shape)?;
-            check_features(spec, &entry.features)?;
-        }
-        for entry in &self.outputs {
-            let spec = find("outputs", &entry.name, &found.outputs)?;
-            let (datatype, shape) = (entry.datatype.as_deref(), entry.shape.as_deref());
-            check_entry("outputs", spec, datatype, shape)?;
-        }
-        Ok(())
+    /// What the manifest says of tensors, inputs and outputs alike.
+    fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
+        let inputs = self.inputs.iter().map(|entry| Declared {
+            list: INPUTS,
+            name: &entry.name,
+            datatype: entry.datatype.as_deref(),
+            shape: entry.shape.as_deref(),
+            reshape: entry.reshape.as_deref(),
+        });
+        let outputs = self.outputs.iter().map(|entry| Declared {
+            list: OUTPUTS,
+            name: &entry.name,
+            datatype: entry.datatype.as_deref(),
+            shape: entry.shape.as_deref(),
+            reshape: entry.reshape.as_deref(),
+        });
+        inputs.chain(outputs)
     }
 }
 
-/// Bounds of configuration values: far beyond use, near enough to catch a slipped digit.
+/// A signature as callers see it, and what lies between it and the engine's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refined {
+    pub signature: Signature,
+    pub reshapes: Reshapes,
+}
+
+const INPUTS: &str = "inputs";
+const OUTPUTS: &str = "outputs";
+
+/// What is said of one tensor.
+struct Declared<'a> {
+    list: &'static str,
+    name: &'a str,
+    datatype: Option<&'a str>,
+    shape: Option<&'a [i64]>,
+    reshape: Option<&'a [i64]>,
+}
+
+impl Declared<'_> {
+    fn engine_shape(&self) -> Option<&[i64]> {
+        self.reshape.or(self.shape)
+    }
+
+    fn spec(&self) -> Result<TensorSpec> {
+        let (Some(datatype), Some(shape)) = (self.datatype, self.engine_shape()) else {
+            return Err(Error::invalid(format!(
+                "tensor '{}': expected datatype and shape, as no model file carries them",
+                self.name
+            )));
+        };
+        let name = self.name.to_owned();
+        Ok(TensorSpec { dtype: dtype(&name, datatype)?, dims: dims(&name, shape)?, name })
+    }
+
+    fn reshape(&self) -> Result<Option<Reshape>> {
+        let Some(engine) = self.reshape else { return Ok(None) };
+        let Some(callers) = self.shape else {
+            return Err(Error::invalid(format!(
+                "reshape of '{}': expected a shape beside it",
+                self.name
+            )));
+        };
+        Reshape::new(self.name, dims(self.name, callers)?, dims(self.name, engine)?).map(Some)
+    }
+}
+
+/// Bounds as those of `batching`.
 pub const INSTANCES_MAX: usize = 64;
 pub const THREADS_MAX: usize = 256;
-pub const BATCH_SIZE_LIMIT: usize = 65_536;
-pub const QUEUE_DEPTH_LIMIT: usize = 1_000_000;
-pub const QUEUE_DELAY_US_LIMIT: u64 = 60_000_000;
 
-fn declared(name: &str, datatype: Option<&str>, shape: Option<&[i64]>) -> Result<TensorSpec> {
-    let (Some(datatype), Some(shape)) = (datatype, shape) else {
-        return Err(Error::invalid(format!(
-            "tensor '{name}': expected datatype and shape, as no model file carries them"
-        )));
-    };
-    Ok(TensorSpec {
-        name: name.to_owned(),
-        dtype: dtype(name, datatype)?,
-        dims: dims(name, shape)?,
-    })
+/// Whether this is the plain name of a file: nothing that leads out of its folder.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let plain = !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
+    plain && !name.is_empty() && name.len() <= 255
 }
 
-fn dtype(name: &str, text: &str) -> Result<DType> {
+pub(super) fn dtype(name: &str, text: &str) -> Result<DType> {
     DType::from_name(text).ok_or_else(|| {
         let names = DType::ALL.map(DType::name).join(", ");
         Error::invalid(format!("datatype of '{name}': expected one of {names}; got '{text}'"))
@@ -319,21 +402,12 @@ fn dims(name: &str, shape: &[i64]) -> Result<Vec<Dim>> {
     })
 }
 
-fn find<'a>(list: &str, name: &str, specs: &'a [TensorSpec]) -> Result<&'a TensorSpec> {
-    specs.iter().find(|spec| spec.name == name).ok_or_else(|| {
+/// Position of the tensor that an entry speaks of.
+fn find(entry: &Declared<'_>, specs: &[TensorSpec]) -> Result<usize> {
+    specs.iter().position(|spec| spec.name == entry.name).ok_or_else(|| {
         let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let Declared { list, name, .. } = entry;
         Error::invalid(format!("{list}: the model has no tensor '{name}'; it has {names:?}"))
-    })
-}
-
-fn pair<'a>(
-    specs: &'a mut [TensorSpec],
-    entries: impl Iterator<Item = (&'a String, &'a Option<Vec<i64>>)>,
-) -> impl Iterator<Item = (&'a mut TensorSpec, &'a [i64])> {
-    let shapes: Vec<_> = entries.collect();
-    specs.iter_mut().filter_map(move |spec| {
-        let (_, shape) = shapes.iter().find(|(name, _)| **name == spec.name)?;
-        Some((spec, shape.as_deref()?))
     })
 }
 
@@ -346,14 +420,9 @@ fn fill_in(spec: &mut TensorSpec, shape: &[i64]) {
     }
 }
 
-fn check_entry(
-    list: &str,
-    spec: &TensorSpec,
-    datatype: Option<&str>,
-    shape: Option<&[i64]>,
-) -> Result<()> {
-    let name = &spec.name;
-    if let Some(text) = datatype
+fn check_entry(entry: &Declared<'_>, spec: &TensorSpec) -> Result<()> {
+    let Declared { list, name, .. } = entry;
+    if let Some(text) = entry.datatype
         && dtype(name, text)? != spec.dtype
     {
         return Err(Error::invalid(format!(
@@ -361,7 +430,7 @@ fn check_entry(
             spec.dtype
         )));
     }
-    let Some(shape) = shape else { return Ok(()) };
+    let Some(shape) = entry.engine_shape() else { return Ok(()) };
     let declared = dims(name, shape)?;
     // An engine may know less than the author ("any" for a fixed extent), never something else.
     let fits = |(a, b): (&Dim, &Dim)| a == b || *a == Dim::Any || *b == Dim::Any;
@@ -376,9 +445,6 @@ fn check_entry(
 
 fn check_features(spec: &TensorSpec, features: &[Feature]) -> Result<()> {
     let name = &spec.name;
-    if features.is_empty() {
-        return Ok(());
-    }
     let is_number = spec.dtype != DType::Bytes && spec.dtype != DType::Bool;
     if spec.dims.len() != 2 || !spec.dims[1].admits(features.len()) || !is_number {
         return Err(Error::invalid(format!(
@@ -410,6 +476,16 @@ mod tests {
         let message = error.unwrap_err().message().to_owned();
         assert!(message.contains("line 3"), "{message}");
         assert!(message.contains("did you mean 'batch_size_max'"), "{message}");
+    }
+
+    #[test]
+    fn the_readmes_example_is_read() {
+        let readme = include_str!("../../README.md");
+        let (_, rest) = readme.split_once("```toml\n# description").expect("it is there");
+        let (text, _) = rest.split_once("```").expect("it ends");
+        let manifest = Manifest::parse(&format!("#{text}")).unwrap();
+        assert_eq!(manifest.batching.queue, QueuePolicy::default());
+        assert_eq!(manifest.warmup.len(), 1);
     }
 
     #[test]
@@ -446,7 +522,7 @@ mod tests {
             }],
             outputs: vec![],
         };
-        let check = |text: &str| Manifest::parse(text).unwrap().check_against(&found);
+        let check = |text: &str| Manifest::parse(text).unwrap().refine(&found).map(|_| ());
         assert!(check("[[inputs]]\nname = \"x\"\nshape = [-1, 2]").is_ok());
         assert!(check("[[inputs]]\nname = \"x\"\nshape = [-1, 3]").is_err());
         assert!(check("[[inputs]]\nname = \"x\"\ndatatype = \"INT64\"").is_err());

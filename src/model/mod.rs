@@ -3,10 +3,15 @@
 //!
 //! What this room must not know: files, engines, protocols.
 
+pub mod batching;
 pub mod contract;
+pub mod ensemble;
 pub mod examples;
 pub mod manifest;
+pub mod reshape;
 pub mod signature;
+pub mod triton_config;
+pub mod warmup;
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -30,10 +30,16 @@ impl Fingerprint {
     pub fn of(path: &Path) -> Self {
         let mut walk = Walk { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 };
         walk.visit(path, "", 0);
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&walk.hash.finalize()[..16]);
-        let has_digests = path.join(integrity::FILE).is_file();
-        Self { digest, newest: walk.newest, has_digests }
+        walk.finish(path.join(integrity::FILE).is_file())
+    }
+
+    /// Looks at some files of a folder.
+    pub fn of_files(folder: &Path, names: &[&str]) -> Self {
+        let mut walk = Walk { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 };
+        for name in names {
+            walk.visit(&folder.join(name), name, 0);
+        }
+        walk.finish(false)
     }
 
     /// Of bytes that lie in no file.
@@ -64,6 +70,12 @@ struct Walk {
 }
 
 impl Walk {
+    fn finish(self, has_digests: bool) -> Fingerprint {
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&self.hash.finalize()[..16]);
+        Fingerprint { digest, newest: self.newest, has_digests }
+    }
+
     fn visit(&mut self, path: &Path, name: &str, depth: usize) {
         let Ok(metadata) = std::fs::symlink_metadata(path) else { return };
         if !metadata.is_dir() {

@@ -12,11 +12,14 @@ use super::files::Root;
 use super::integrity;
 use super::lifecycle::VersionState;
 use super::servable::Servable;
+use super::warmup;
+use crate::backend::reshaped::reshaped;
 use crate::backend::{Engines, ModelSource, Session};
 use crate::config::Digests;
 use crate::error::{Error, Result};
 use crate::event::Observe;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Manifest, OutputEntry, Refined};
+use crate::model::triton_config::complete;
 use crate::model::{Contract, Examples, ModelId, Signature, examples};
 use crate::scheduler::Scheduler;
 use crate::scheduler::policy::BatchPolicy;
@@ -25,6 +28,8 @@ use crate::tensor::{Dim, Shape, Tensor};
 /// The model file of an ONNX version.
 pub const MODEL_FILE: &str = "model.onnx";
 const SUMS_BYTES_MAX: u64 = 1 << 20;
+/// Largest file of labels that is read.
+const LABELS_BYTES_MAX: u64 = 16 << 20;
 const EXAMPLES_BYTES_MAX: u64 = 16 << 20;
 
 /// What loading needs besides the version itself.
@@ -54,12 +59,16 @@ impl Loader {
         let begun = Instant::now();
         let Order { id, manifest, .. } = order;
         entered(VersionState::Verifying);
+        if manifest.ensemble.is_some() {
+            return Err(Error::unsupported("ensembles are not supported yet"));
+        }
         let files = Files { loader: self, order };
+        let file = model_file(manifest);
         let engine = self.engines.choose(manifest.backend)?;
         let sums = files.digests()?;
         let (bytes, digest) = if engine.needs_model_file() {
-            let bytes = files.read(MODEL_FILE, self.model_bytes_max)?.ok_or_else(|| {
-                Error::invalid(format!("expected a model file {MODEL_FILE} in the version folder"))
+            let bytes = files.read(file, self.model_bytes_max)?.ok_or_else(|| {
+                Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
             let digest = integrity::sha256(&bytes);
             (bytes, Some(digest))
@@ -72,20 +81,26 @@ impl Loader {
 
         entered(VersionState::Loading);
         let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
-        let signature = manifest.refine(executable.signature())?;
-        let mut policy = batch_policy(manifest, &signature)?;
+        // A batch size that nobody asked for may turn out to be no batch size at all.
+        let wanted = manifest.batching.batch_size_max.is_some();
+        let mut manifest = complete(manifest, executable.signature())?;
+        files.read_labels(&mut manifest)?;
+        let Refined { signature, reshapes } = manifest.refine(executable.signature())?;
+        let executable = reshaped(executable, &signature, reshapes);
+        let mut policy = batch_policy(&manifest, &signature)?;
         let instances = manifest.engine.instances.unwrap_or(1);
         let mut sessions =
             (0..instances).map(|_| executable.session()).collect::<Result<Vec<_>>>()?;
 
         entered(VersionState::Warming);
         for session in &mut sessions {
-            let wanted = manifest.batching.batch_size_max.is_some();
             warm_up(id, session.as_mut(), &signature, &mut policy, wanted)?;
         }
+        let data = |path: &str| files.read_beside(path, warmup::DATA_BYTES_MAX);
+        warmup::run(&data, id, &manifest.warmup, &signature, &policy, &mut sessions)?;
         let records_max = policy.batch_size_max.max(1);
         let contract =
-            Contract::derive(&signature, manifest, policy.batch_size_max > 0, records_max)?;
+            Contract::derive(&signature, &manifest, policy.batch_size_max > 0, records_max)?;
         let sink = self.observe.for_version(id);
         let scheduler =
             Scheduler::start(id.name.as_str(), executable, sessions, policy, Arc::clone(&sink))?;
@@ -95,6 +110,7 @@ impl Loader {
             signature,
             contract,
             description: manifest.description.clone(),
+            manifest,
             backend: engine.name(),
             platform: engine.platform(),
             digest,
@@ -123,6 +139,32 @@ impl Files<'_> {
         }
     }
 
+    /// A file beside the configuration, by its path beneath the model's directory.
+    fn read_beside(&self, path: &str, bytes_max: u64) -> Result<Option<Bytes>> {
+        let beside = || {
+            let folder = Path::new(self.order.id.name.as_str());
+            self.loader.root.read(&folder.join(path), bytes_max)
+        };
+        match self.order.memory.as_ref().and_then(|memory| memory.get(path)) {
+            Some(bytes) => Ok(Some(bytes.clone())),
+            None => beside(),
+        }
+    }
+
+    /// Class names that lie in files of their own, one a line.
+    fn read_labels(&self, manifest: &mut Manifest) -> Result<()> {
+        for OutputEntry { name, labels, labels_file, .. } in &mut manifest.outputs {
+            let Some(file) = labels_file else { continue };
+            let bytes = self.read_beside(file, LABELS_BYTES_MAX)?.ok_or_else(|| {
+                Error::invalid(format!("output '{name}': there is no file {file} with its labels"))
+            })?;
+            let text = str::from_utf8(&bytes)
+                .map_err(|_| Error::invalid(format!("{file}: expected UTF-8 text")))?;
+            *labels = text.lines().map(|line| line.trim_end().to_owned()).collect();
+        }
+        Ok(())
+    }
+
     /// The list of digests, where the policy wants it looked at.
     fn digests(&self) -> Result<Option<String>> {
         if self.loader.digests == Digests::Ignore {
@@ -144,8 +186,9 @@ impl Files<'_> {
     /// gets: they were read and hashed once, and come as `model`.
     fn verify(&self, list: &str, model: Option<&str>) -> Result<()> {
         let list = integrity::parse(list)?;
+        let file = model_file(&self.order.manifest);
         let verdict = model
-            .map_or(Ok(()), |digest| integrity::verify(&list, MODEL_FILE, digest))
+            .map_or(Ok(()), |digest| integrity::verify(&list, file, digest))
             .and_then(|()| self.verify_others(&list));
         match verdict {
             Err(error) if self.loader.digests == Digests::Warn => {
@@ -157,7 +200,8 @@ impl Files<'_> {
     }
 
     fn verify_others(&self, list: &[(&str, &str)]) -> Result<()> {
-        for (name, _) in list.iter().filter(|(name, _)| *name != MODEL_FILE) {
+        let file = model_file(&self.order.manifest);
+        for (name, _) in list.iter().filter(|(name, _)| *name != file) {
             let bytes = self.read(name, self.loader.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("{} lists {name}, which is not there", integrity::FILE))
             })?;
@@ -176,6 +220,11 @@ impl Files<'_> {
         let model = &self.order.id;
         parsed.inspect_err(|error| tracing::warn!(%model, %error, "the examples are not used")).ok()
     }
+}
+
+/// Name of the model file in a version's folder.
+pub fn model_file(manifest: &Manifest) -> &str {
+    manifest.model_file.as_deref().unwrap_or(MODEL_FILE)
 }
 
 /// The batch policy, or why the manifest's wish can not be met.

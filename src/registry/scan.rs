@@ -2,18 +2,16 @@
 //!
 //! Ignored, as they are how half-written things look: names that begin with a dot or end in `.tmp`
 //! or `.part`. Ignored, as they are no models: plain files, and folders with neither a version
-//! folder nor a `model.toml`.
+//! folder nor a configuration.
 
 use std::path::Path;
 
+use super::describe;
 use super::files::Root;
 use super::fingerprint::Fingerprint;
 use crate::error::{Error, Result, quoted};
-use crate::model::manifest::{self, Manifest};
-use crate::model::{ModelName, Version};
+use crate::model::{Manifest, ModelName, Version};
 
-/// Largest configuration file that is read.
-const TEXT_BYTES_MAX: u64 = 1 << 20;
 /// Most models, and most versions of one: a bound on what a directory can make us do.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -48,8 +46,8 @@ pub fn scan(
         let folder = path.join(&name);
         // A folder that vanishes while we look is one that is not there.
         let Ok(versions) = versions(&folder) else { continue };
-        let config = Fingerprint::of(&folder.join(manifest::FILE));
-        if versions.is_empty() && !folder.join(manifest::FILE).exists() {
+        let config = describe::fingerprint(&folder);
+        if versions.is_empty() && !describe::is_there(&folder) {
             continue;
         }
         let Some(name) = ModelName::new(&name) else {
@@ -60,20 +58,12 @@ pub fn scan(
             ));
             continue;
         };
-        let manifest = (known(&name) != Some(config)).then(|| read(root, &name));
+        let read = || describe::read(root, name.as_str());
+        let manifest = (known(&name) != Some(config)).then(read);
         scan.candidates.push(Candidate { name, config, manifest, versions });
     }
     scan.candidates.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(scan)
-}
-
-fn read(root: &Root, name: &ModelName) -> Result<Manifest> {
-    let path = Path::new(name.as_str()).join(manifest::FILE);
-    match root.read_text(&path, TEXT_BYTES_MAX)? {
-        Some(text) => Manifest::parse(&text)
-            .map_err(|error| Error::invalid(format!("{}: {}", manifest::FILE, error.message()))),
-        None => Ok(Manifest::default()),
-    }
 }
 
 fn versions(path: &Path) -> Result<Vec<(Version, Fingerprint)>> {
@@ -130,20 +120,33 @@ mod tests {
             "training",
             "bad name/1",
             "d",
+            "e",
+            "f/1",
         ] {
             std::fs::create_dir_all(path.join(folder)).unwrap();
         }
         std::fs::write(path.join("d/model.toml"), "bakend = 1").unwrap();
+        std::fs::write(path.join("e/config.pbtxt"), "name: \"e\"\nbakend: \"x\"").unwrap();
+        std::fs::write(path.join("f/config.pbtxt"), "").unwrap();
+        std::fs::write(path.join("f/model.toml"), "").unwrap();
         std::fs::write(path.join("README.md"), "").unwrap();
         let scan = scan(&Root::open(&path).unwrap(), &path, &|_| None).unwrap();
         std::fs::remove_dir_all(&path).unwrap();
 
         let names: Vec<&str> = scan.candidates.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names, ["a", "d"]);
+        assert_eq!(names, ["a", "d", "e", "f"]);
         let versions: Vec<u64> = scan.candidates[0].versions.iter().map(|v| v.0.number()).collect();
         assert_eq!(versions, [1, 2, 10]);
-        let error = scan.candidates[1].manifest.as_ref().unwrap().as_ref().unwrap_err();
-        assert!(error.message().contains("did you mean 'backend'"), "{error}");
+        for (index, part) in [
+            (1, "model.toml: line 1: unknown field `bakend`"),
+            (1, "did you mean 'backend'"),
+            (2, "config.pbtxt: line 2: unknown field 'bakend'; did you mean 'backend'?"),
+            (3, "model.toml and config.pbtxt lie side by side"),
+        ] {
+            let manifest = scan.candidates[index].manifest.as_ref().unwrap();
+            let error = manifest.as_ref().unwrap_err();
+            assert!(error.message().contains(part), "{error}");
+        }
         assert_eq!(scan.strangers.len(), 1);
     }
 }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::loader::model_file;
 use crate::event::VersionSink;
-use crate::model::{Contract, Examples, ModelId, Signature};
+use crate::model::triton_config::TritonConfig;
+use crate::model::triton_config::json::Served;
+use crate::model::{Contract, Examples, Manifest, ModelId, Signature};
 use crate::scheduler::Scheduler;
 
 /// A loaded version with everything a request needs of it.
@@ -12,6 +15,8 @@ pub struct Servable {
     pub id: ModelId,
     pub signature: Signature,
     pub contract: Contract,
+    /// What was asked for, with what the model file decided filled in.
+    pub manifest: Manifest,
     pub description: Option<String>,
     /// The engine's name.
     pub backend: &'static str,
@@ -25,4 +30,22 @@ pub struct Servable {
     pub sink: Arc<dyn VersionSink>,
     /// How long it took from the first byte to readiness.
     pub loaded_in: Duration,
+}
+
+impl Servable {
+    /// How it is served, in Triton's terms.
+    pub fn triton_config(&self) -> TritonConfig {
+        let has_file = self.digest.is_some();
+        let served = Served {
+            name: self.id.name.as_str(),
+            manifest: &self.manifest,
+            signature: &self.signature,
+            batch_size_max: self.scheduler.policy().batch_size_max,
+            instances: self.scheduler.instances(),
+            backend: self.backend,
+            platform: self.platform,
+            model_file: if has_file { model_file(&self.manifest) } else { "" },
+        };
+        served.to_config()
+    }
 }

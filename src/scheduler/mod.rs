@@ -21,9 +21,21 @@ use crate::event::VersionSink;
 use crate::infer::Computed;
 use crate::tensor::Tensor;
 use crate::tensor::batch::ShapeKey;
-use policy::BatchPolicy;
+use policy::{BatchPolicy, QueuePolicy};
 use queue::Entry;
 use worker::{Job, Shared};
+
+/// What a request asks of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub received_at: Instant,
+    /// When nobody waits for the answer any more, whatever the caller asked for.
+    pub deadline: Instant,
+    /// 1 is the most urgent; 0 means the model's default.
+    pub priority: u64,
+    /// The caller's own bound on its wait.
+    pub timeout: Option<Duration>,
+}
 
 /// Admits the requests of one version and owns its worker threads.
 ///
@@ -45,7 +57,7 @@ impl Scheduler {
         sink: Arc<dyn VersionSink>,
     ) -> Result<Self> {
         let instances = sessions.len();
-        let shared = Arc::new(Shared::new(policy, executable, sessions, sink));
+        let shared = Arc::new(Shared::new(policy.clone(), executable, sessions, sink));
         let scheduler = Self { shared, model: model.to_owned(), policy, instances };
         for index in 0..instances {
             let shared = Arc::clone(&scheduler.shared);
@@ -59,8 +71,8 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    pub fn policy(&self) -> BatchPolicy {
-        self.policy
+    pub fn policy(&self) -> &BatchPolicy {
+        &self.policy
     }
 
     pub fn instances(&self) -> usize {
@@ -70,18 +82,22 @@ impl Scheduler {
     /// Admits a request, or refuses it at once: too many rows, a full queue, a closed door.
     ///
     /// The inputs were checked against the signature. Dropping the result cancels the request.
-    pub fn submit(&self, inputs: Vec<Tensor>, deadline: Instant) -> Result<Pending> {
+    pub fn submit(&self, inputs: Vec<Tensor>, terms: Terms) -> Result<Pending> {
         let rows = self.rows(&inputs)?;
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
+        let level = self.policy.level(terms.priority);
+        let policy = self.policy.levels.get(level);
+        let deadline = deadline(policy, &terms);
         let entry = Entry {
             key: ShapeKey::of(&inputs),
             payload: Job { inputs, reply },
             rows,
             enqueued_at: now,
             deadline,
+            late_at: policy.and_then(|policy| policy.late_at(now, terms.timeout)),
         };
-        let admitted = self.shared.admit(entry, now).map_err(|refusal| match refusal {
+        let admitted = self.shared.admit(entry, level, now).map_err(|refusal| match refusal {
             worker::Refusal::Full => self.overloaded(),
             worker::Refusal::Closed => {
                 Error::not_ready(format!("model '{}' is being unloaded", self.model))
@@ -90,7 +106,7 @@ impl Scheduler {
         if let worker::Admitted::Lead(entry, slot) = admitted {
             self.shared.lead(entry, slot);
         }
-        Ok(Pending { answer })
+        Ok(Pending { answer, deadline })
     }
 
     /// Rows of a request: equal in all its tensors, and no more than a batch may have.
@@ -124,6 +140,16 @@ impl Scheduler {
     }
 }
 
+/// When the caller is gone: at its own time-out, too, unless the level's policy reads that as the
+/// time from which the request is less urgent.
+fn deadline(policy: Option<&QueuePolicy>, terms: &Terms) -> Instant {
+    if policy.is_some_and(QueuePolicy::takes_over) {
+        return terms.deadline;
+    }
+    let own = terms.timeout.and_then(|timeout| terms.received_at.checked_add(timeout));
+    own.map_or(terms.deadline, |own| own.min(terms.deadline))
+}
+
 impl Drop for Scheduler {
     fn drop(&mut self) {
         self.shared.close();
@@ -133,12 +159,13 @@ impl Drop for Scheduler {
 /// A request in the queue or at work. Dropping it tells the queue that its caller left.
 pub struct Pending {
     answer: oneshot::Receiver<Result<Computed>>,
+    deadline: Instant,
 }
 
 impl Pending {
     /// The answer, or a timely error at the deadline, whatever the engine is busy with.
-    pub async fn wait(self, deadline: Instant) -> Result<Computed> {
-        match tokio::time::timeout_at(deadline.into(), self.answer).await {
+    pub async fn wait(self) -> Result<Computed> {
+        match tokio::time::timeout_at(self.deadline.into(), self.answer).await {
             Ok(Ok(answer)) => answer,
             // The worker dropped the reply: it can only do so when its thread is torn down.
             Ok(Err(_)) => Err(Error::internal("the model stopped before it answered")),

@@ -1,14 +1,24 @@
 //! The decision which requests run together, and when. Pure: no clock, no lock, no channel; `now`
 //! is passed in, so that every interleaving can be tested.
 //!
-//! Order: the oldest request always leads the next batch; requests behind it join when their shape
-//! key is equal and the batch has room. Requests of another shape keep their place and lead the
-//! next batch, so none waits for ever.
+//! Order: requests wait in lanes, the most urgent level first, in the order of arrival; without
+//! priorities there is one lane. The first request of the first lane that has one always leads the
+//! next batch; requests behind it, of any lane, join when their shape key is equal and the batch
+//! has room. Requests of another shape keep their place and lead a batch of their own, so within a
+//! lane none waits for ever.
+//!
+//! Across levels there is no such promise, as on Triton: a less urgent request leads only when no
+//! more urgent one waits, so steady urgent load can keep it waiting until its deadline, and no
+//! longer. Likewise a request that its policy delays waits behind all others of its level.
+//!
+//! Lateness is noticed when an instance looks for work, or when the queue is full. While all are
+//! busy a late request may wait on, at most until its deadline, which its caller keeps.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::policy::BatchPolicy;
+use crate::model::batching::TimeoutAction;
 use crate::tensor::batch::ShapeKey;
 
 /// A request as the queue sees it.
@@ -19,6 +29,8 @@ pub struct Entry<T> {
     pub rows: usize,
     pub enqueued_at: Instant,
     pub deadline: Instant,
+    /// From when its level's policy calls it late; `None`: never.
+    pub late_at: Option<Instant>,
 }
 
 /// What the queue asks about a waiting request.
@@ -45,14 +57,70 @@ pub enum Next<T> {
     Run(Vec<Entry<T>>),
 }
 
-/// Bounded first-in-first-out queue that forms batches.
+/// Bounded queue that forms batches.
 #[derive(Debug)]
 pub struct BatchQueue<T> {
     policy: BatchPolicy,
-    entries: VecDeque<Entry<T>>,
+    /// For each level a lane, and behind it, where its policy delays late requests, one for those.
+    lanes: Vec<Lane<T>>,
+    /// Position of each level's first lane.
+    firsts: Vec<usize>,
+    /// Requests in all lanes.
+    len: usize,
     /// When the whole queue may be looked through again: a flood of refusals must cost the refused
     /// nothing that the admitted pay for, and looking at every request costs what running one does.
     sweep_at: Option<Instant>,
+}
+
+/// Requests that wait for the same reason, in the order in which they will lead.
+#[derive(Debug)]
+struct Lane<T> {
+    entries: VecDeque<Entry<T>>,
+    /// What becomes of late requests; `None` where they wait on, being late already.
+    late: Option<TimeoutAction>,
+    /// Most requests in this lane and the one for its late requests.
+    depth_max: usize,
+}
+
+/// What is to become of a waiting request.
+enum Verdict {
+    Waits,
+    /// Late, in a lane whose late requests wait on in the next one.
+    Delayed,
+    Dropped(Dropped),
+}
+
+impl<T: Waiter> Lane<T> {
+    fn verdict(&self, entry: &Entry<T>, now: Instant) -> Verdict {
+        if entry.payload.has_left() {
+            return Verdict::Dropped(Dropped::CallerLeft);
+        }
+        if entry.deadline <= now {
+            return Verdict::Dropped(Dropped::Expired);
+        }
+        match self.late {
+            Some(action) if entry.late_at.is_some_and(|late_at| late_at <= now) => match action {
+                TimeoutAction::Reject => Verdict::Dropped(Dropped::Expired),
+                TimeoutAction::Delay => Verdict::Delayed,
+            },
+            _ => Verdict::Waits,
+        }
+    }
+
+    /// When waiting for company would cost a request its place or its answer.
+    fn due_at(&self, entry: &Entry<T>) -> Instant {
+        match (self.late, entry.late_at) {
+            (Some(_), Some(late_at)) => late_at.min(entry.deadline),
+            _ => entry.deadline,
+        }
+    }
+}
+
+/// What to do with the requests that could run together.
+enum Plan {
+    Wait(Instant),
+    /// Take requests until the batch has this many rows.
+    Take(usize),
 }
 
 /// Time between two sweeps of a full queue.
@@ -60,283 +128,231 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(1);
 
 impl<T: Waiter> BatchQueue<T> {
     pub fn new(policy: BatchPolicy) -> Self {
-        Self { policy, entries: VecDeque::new(), sweep_at: None }
+        let mut lanes = Vec::new();
+        let mut firsts = Vec::new();
+        for &level in &policy.levels {
+            firsts.push(lanes.len());
+            let depth_max = level.depth_max;
+            let lane = |late| Lane { entries: VecDeque::new(), late, depth_max };
+            lanes.push(lane(Some(level.late)));
+            if level.late == TimeoutAction::Delay {
+                lanes.push(lane(None));
+            }
+        }
+        Self { policy, lanes, firsts, len: 0, sweep_at: None }
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
-    /// Admits a request, or gives it back when the queue is full of requests that still matter.
+    /// Admits a request to a level, 0 the most urgent, or gives it back when the queue or the level
+    /// is full of requests that still matter. A level that does not exist is the last one.
     ///
     /// Taken-out requests go to `dropped`; the caller answers them.
+    #[expect(clippy::result_large_err, reason = "a refusal hands the request back as it came")]
     pub fn push(
         &mut self,
         entry: Entry<T>,
+        level: usize,
         now: Instant,
         dropped: &mut Vec<(Entry<T>, Dropped)>,
     ) -> Result<(), Entry<T>> {
-        let is_full = self.entries.len() >= self.policy.queue_depth_max;
-        if is_full && self.sweep_at.is_none_or(|at| at <= now) {
+        let level = level.min(self.firsts.len().saturating_sub(1));
+        if self.is_full(level) && self.sweep_at.is_none_or(|at| at <= now) {
             self.sweep_at = Some(now + SWEEP_PAUSE);
             self.sweep(now, dropped);
         }
-        if self.entries.len() >= self.policy.queue_depth_max {
+        if self.is_full(level) {
             return Err(entry);
         }
-        self.entries.push_back(entry);
+        let lane = self.firsts.get(level).and_then(|&first| self.lanes.get_mut(first));
+        let Some(lane) = lane else { return Err(entry) };
+        lane.entries.push_back(entry);
+        self.len += 1;
         Ok(())
     }
 
     /// What a free instance does now. Late and abandoned requests never reach a batch.
     pub fn next(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) -> Next<T> {
-        loop {
-            let Some(head) = self.entries.front() else { return Next::Idle };
-            let Some(verdict) = verdict(head, now) else { break };
-            if let Some(entry) = self.entries.pop_front() {
-                dropped.push((entry, verdict));
-            }
-        }
-        match self.wait_until(now) {
-            Some(until) => Next::Wait(until),
-            None => Next::Run(self.take_batch(now, dropped)),
+        let Some(first) = self.first_lane(now, dropped) else { return Next::Idle };
+        match self.plan(first, now) {
+            Plan::Wait(until) => Next::Wait(until),
+            Plan::Take(rows) => Next::Run(self.take_batch(first, rows, now, dropped)),
         }
     }
 
     /// Takes everything out, for a queue that closes.
     pub fn drain(&mut self) -> impl Iterator<Item = Entry<T>> + '_ {
-        self.entries.drain(..)
+        self.len = 0;
+        self.lanes.iter_mut().flat_map(|lane| lane.entries.drain(..))
     }
 
-    /// Until when the head should wait for company; `None`: run now.
-    fn wait_until(&self, now: Instant) -> Option<Instant> {
-        let head = self.entries.front()?;
-        let until = head.enqueued_at + self.policy.queue_delay_max;
-        // Waiting for company past a deadline would lose the request it was meant to serve.
-        if until <= now || self.policy.batch_size_max == 0 || head.deadline <= until {
-            return None;
+    fn is_full(&self, level: usize) -> bool {
+        if self.len >= self.policy.queue_depth_max {
+            return true;
         }
-        let mut rows = 0usize;
-        for entry in self.entries.iter().filter(|entry| entry.key == head.key) {
-            rows = rows.saturating_add(entry.rows);
-            if rows >= self.policy.batch_size_max || entry.deadline <= until {
-                return None;
-            }
-        }
-        Some(until)
+        let begin = self.firsts.get(level).copied().unwrap_or(0);
+        let end = self.firsts.get(level + 1).copied().unwrap_or(self.lanes.len());
+        let lanes = self.lanes.get(begin..end).unwrap_or(&[]);
+        let waiting: usize = lanes.iter().map(|lane| lane.entries.len()).sum();
+        lanes.first().is_some_and(|lane| waiting >= lane.depth_max)
     }
 
-    /// Takes the head and every request that fits beside it. The caller made sure there is a head.
-    fn take_batch(
+    /// The first lane with a request that may lead a batch now.
+    fn first_lane(
         &mut self,
         now: Instant,
         dropped: &mut Vec<(Entry<T>, Dropped)>,
+    ) -> Option<usize> {
+        for lane in 0..self.lanes.len() {
+            while let Some(head) = self.lanes[lane].entries.front() {
+                match self.lanes[lane].verdict(head, now) {
+                    Verdict::Waits => return Some(lane),
+                    verdict => self.remove(lane, 0, verdict, dropped),
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes out a request that must not run now: to its caller, or to the lane of the late.
+    fn remove(
+        &mut self,
+        lane: usize,
+        index: usize,
+        verdict: Verdict,
+        dropped: &mut Vec<(Entry<T>, Dropped)>,
+    ) {
+        // Removing from near the front moves few entries.
+        let Some(entry) = self.lanes[lane].entries.remove(index) else { return };
+        match (verdict, self.lanes.get_mut(lane + 1)) {
+            (Verdict::Delayed, Some(late)) => late.entries.push_back(entry),
+            (Verdict::Dropped(why), _) => {
+                self.len -= 1;
+                dropped.push((entry, why));
+            }
+            // A lane that delays has the lane of the late behind it, and what waits is not removed.
+            (Verdict::Delayed, None) | (Verdict::Waits, _) => {
+                self.lanes[lane].entries.insert(index, entry);
+            }
+        }
+    }
+
+    /// How many rows the head's batch is to have, or until when it waits for more. The caller made
+    /// sure that the lane has a head.
+    fn plan(&self, first: usize, now: Instant) -> Plan {
+        let policy = &self.policy;
+        let max = policy.batch_size_max;
+        let all = Plan::Take(max);
+        let delay = policy.queue_delay_max;
+        let joins = policy.join && max > 0;
+        let Some(head) = self.lanes[first].entries.front() else { return all };
+        // The usual case, and the fastest: whatever is there runs at once.
+        if !joins || head.rows == 0 || (delay.is_zero() && policy.preferred.is_empty()) {
+            return all;
+        }
+        let mut oldest = head.enqueued_at;
+        let mut due_at = self.lanes[first].due_at(head);
+        // Rows that run if the batch is taken now, and rows that would, were there no limit.
+        let (mut rows, mut demand) = (0usize, 0usize);
+        let mut preferred = 0;
+        let largest = policy.preferred.last().copied().unwrap_or(max);
+        'lanes: for lane in &self.lanes[first..] {
+            for entry in &lane.entries {
+                let fits = entry.key == head.key && rows + entry.rows <= max;
+                if entry.key == head.key {
+                    demand = demand.saturating_add(entry.rows);
+                }
+                if demand > largest && preferred == 0 && rows > 0 {
+                    // It grows past every preferred size: what there is will not get better.
+                    preferred = rows;
+                }
+                if fits {
+                    rows += entry.rows;
+                    oldest = oldest.min(entry.enqueued_at);
+                    due_at = due_at.min(lane.due_at(entry));
+                    if policy.preferred.binary_search(&rows).is_ok() {
+                        preferred = rows;
+                    }
+                } else if policy.keep_order {
+                    break 'lanes;
+                }
+            }
+        }
+        let until = oldest + delay;
+        let is_over = !delay.is_zero() && until <= now;
+        if preferred > 0 && !is_over && !policy.preferred.is_empty() {
+            return Plan::Take(preferred);
+        }
+        // Waiting for company past a deadline would lose the request it was meant to serve.
+        if is_over || delay.is_zero() || demand >= max || due_at <= until {
+            return all;
+        }
+        Plan::Wait(until)
+    }
+
+    /// Takes the head of a lane, and every request that fits beside it, up to `rows` rows. The
+    /// caller made sure that the lane has a head.
+    fn take_batch(
+        &mut self,
+        first: usize,
+        rows: usize,
+        now: Instant,
+        dropped: &mut Vec<(Entry<T>, Dropped)>,
     ) -> Vec<Entry<T>> {
-        let Some(head) = self.entries.pop_front() else { return Vec::new() };
+        let Some(head) = self.lanes[first].entries.pop_front() else { return Vec::new() };
+        self.len -= 1;
         // An empty request has no rows to tell apart in an answer: it runs alone.
-        let alone = self.policy.batch_size_max == 0 || head.rows == 0;
-        let mut room = self.policy.batch_size_max.saturating_sub(head.rows);
+        let alone = self.policy.batch_size_max == 0 || !self.policy.join || head.rows == 0;
+        let mut room = rows.saturating_sub(head.rows);
         let key = head.key.clone();
         let mut batch = vec![head];
+        let mut lane = first;
         let mut index = 0;
-        while !alone && room > 0 && index < self.entries.len() {
-            let entry = &self.entries[index];
-            let joins = entry.key == key && (1..=room).contains(&entry.rows);
-            let verdict = verdict(entry, now);
-            if !joins && verdict.is_none() {
-                index += 1;
+        while !alone && room > 0 {
+            let Some(waiting) = self.lanes.get_mut(lane) else { break };
+            let Some(entry) = waiting.entries.get(index) else {
+                (lane, index) = (lane + 1, 0);
                 continue;
-            }
-            // Removing from near the front moves few entries; mixed shapes are the rare case.
-            let Some(entry) = self.entries.remove(index) else { break };
-            match verdict {
-                Some(verdict) => dropped.push((entry, verdict)),
-                None => {
+            };
+            let joins = entry.key == key && (1..=room).contains(&entry.rows);
+            match waiting.verdict(entry, now) {
+                Verdict::Waits if joins => {
+                    // As above: mixed shapes, which leave entries in front, are the rare case.
+                    let Some(entry) = waiting.entries.remove(index) else { break };
+                    self.len -= 1;
                     room -= entry.rows;
                     batch.push(entry);
                 }
+                Verdict::Waits if self.policy.keep_order => break,
+                Verdict::Waits => index += 1,
+                verdict => self.remove(lane, index, verdict, dropped),
             }
         }
         batch
     }
 
     fn sweep(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) {
-        // Once around, in place: those that stay come back in their order.
-        for _ in 0..self.entries.len() {
-            let Some(entry) = self.entries.pop_front() else { return };
-            match verdict(&entry, now) {
-                Some(verdict) => dropped.push((entry, verdict)),
-                None => self.entries.push_back(entry),
+        for lane in &mut self.lanes {
+            // Once around, in place: those that stay come back in their order.
+            for _ in 0..lane.entries.len() {
+                let Some(entry) = lane.entries.pop_front() else { break };
+                match lane.verdict(&entry, now) {
+                    Verdict::Dropped(why) => {
+                        self.len -= 1;
+                        dropped.push((entry, why));
+                    }
+                    Verdict::Waits | Verdict::Delayed => lane.entries.push_back(entry),
+                }
             }
         }
-    }
-}
-
-fn verdict<T: Waiter>(entry: &Entry<T>, now: Instant) -> Option<Dropped> {
-    if entry.payload.has_left() {
-        Some(Dropped::CallerLeft)
-    } else if entry.deadline <= now {
-        Some(Dropped::Expired)
-    } else {
-        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tensor::DType;
-    use crate::tensor::batch::tensor_of_rows;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    #[derive(Debug, Clone, Copy, PartialEq)]
-    struct Job {
-        id: usize,
-        left: bool,
-    }
-
-    impl Waiter for Job {
-        fn has_left(&self) -> bool {
-            self.left
-        }
-    }
-
-    fn key(width: usize) -> ShapeKey {
-        ShapeKey::of(&[tensor_of_rows(DType::U8, &[width], 0, vec![])])
-    }
-
-    fn entry(id: usize, rows: usize, width: usize, now: Instant) -> Entry<Job> {
-        Entry {
-            payload: Job { id, left: false },
-            key: key(width),
-            rows,
-            enqueued_at: now,
-            deadline: now + Duration::from_secs(60),
-        }
-    }
-
-    fn policy(size: usize, delay_us: u64, depth: usize) -> BatchPolicy {
-        BatchPolicy {
-            batch_size_max: size,
-            queue_delay_max: Duration::from_micros(delay_us),
-            queue_depth_max: depth,
-        }
-    }
-
-    fn ids(batch: &[Entry<Job>]) -> Vec<usize> {
-        batch.iter().map(|entry| entry.payload.id).collect()
-    }
-
-    #[test]
-    fn without_delay_whatever_is_there_runs_at_once() {
-        let now = Instant::now();
-        let mut queue = BatchQueue::new(policy(8, 0, 10));
-        let mut dropped = vec![];
-        assert!(matches!(queue.next(now, &mut dropped), Next::Idle));
-        for id in 0..3 {
-            queue.push(entry(id, 2, 1, now), now, &mut dropped).unwrap();
-        }
-        let Next::Run(batch) = queue.next(now, &mut dropped) else { panic!("runs") };
-        assert_eq!(ids(&batch), [0, 1, 2]);
-    }
-
-    #[test]
-    fn with_delay_the_head_waits_until_full_or_due() {
-        let now = Instant::now();
-        let mut queue = BatchQueue::new(policy(4, 100, 10));
-        let mut dropped = vec![];
-        queue.push(entry(0, 1, 1, now), now, &mut dropped).unwrap();
-        let due = now + Duration::from_micros(100);
-        assert!(matches!(queue.next(now, &mut dropped), Next::Wait(until) if until == due));
-        queue.push(entry(1, 3, 1, now), now, &mut dropped).unwrap();
-        assert!(matches!(queue.next(now, &mut dropped), Next::Run(_)));
-        queue.push(entry(2, 1, 1, now), now, &mut dropped).unwrap();
-        assert!(matches!(queue.next(due, &mut dropped), Next::Run(_)));
-    }
-
-    #[test]
-    fn a_near_deadline_is_not_waited_away() {
-        let now = Instant::now();
-        let mut queue = BatchQueue::new(policy(4, 100, 10));
-        let mut hurried = entry(0, 1, 1, now);
-        hurried.deadline = now + Duration::from_micros(50);
-        queue.push(hurried, now, &mut vec![]).unwrap();
-        assert!(matches!(queue.next(now, &mut vec![]), Next::Run(_)));
-    }
-
-    #[test]
-    fn late_and_abandoned_requests_are_dropped_before_they_run() {
-        let now = Instant::now();
-        let mut queue = BatchQueue::new(policy(8, 0, 10));
-        let mut left = entry(0, 1, 1, now);
-        left.payload.left = true;
-        let mut late = entry(1, 1, 1, now);
-        late.deadline = now;
-        for e in [left, late, entry(2, 1, 1, now)] {
-            queue.push(e, now, &mut vec![]).unwrap();
-        }
-        let mut dropped = vec![];
-        let Next::Run(batch) = queue.next(now, &mut dropped) else { panic!("runs") };
-        assert_eq!(ids(&batch), [2]);
-        let why: Vec<Dropped> = dropped.iter().map(|(_, why)| *why).collect();
-        assert_eq!(why, [Dropped::CallerLeft, Dropped::Expired]);
-    }
-
-    #[test]
-    fn a_full_queue_refuses_but_first_forgets_the_dead() {
-        let now = Instant::now();
-        let mut queue = BatchQueue::new(policy(8, 0, 1));
-        let mut late = entry(0, 1, 1, now);
-        late.deadline = now;
-        queue.push(late, now, &mut vec![]).unwrap();
-        let mut dropped = vec![];
-        queue.push(entry(1, 1, 1, now), now, &mut dropped).unwrap();
-        assert_eq!(dropped.len(), 1);
-        assert_eq!(queue.push(entry(2, 1, 1, now), now, &mut dropped).unwrap_err().payload.id, 2);
-    }
-
-    proptest! {
-        /// Whatever arrives in whatever order: every request leaves exactly once, batches never
-        /// mix shapes, never exceed the limit unless one request alone does, and the oldest leads.
-        #[test]
-        fn batches_partition_the_requests(
-            requests in proptest::collection::vec((0usize..6, 1usize..3, any::<bool>()), 0..60),
-            size in 0usize..8, pops in proptest::collection::vec(any::<bool>(), 60)) {
-            let now = Instant::now();
-            let mut queue = BatchQueue::new(policy(size, 0, 1000));
-            let mut dropped = vec![];
-            let mut seen = vec![];
-            let mut check = |queue: &mut BatchQueue<Job>, dropped: &mut Vec<_>| {
-                let oldest = queue.entries.iter()
-                    .find(|e| !e.payload.left).map(|e| e.payload.id);
-                match queue.next(now, dropped) {
-                    Next::Run(batch) => {
-                        assert_eq!(oldest, Some(batch[0].payload.id));
-                        assert!(batch.iter().all(|e| e.key == batch[0].key));
-                        let rows: usize = batch.iter().map(|e| e.rows).sum();
-                        assert!(batch.len() == 1 || rows <= size);
-                        seen.extend(ids(&batch));
-                        true
-                    }
-                    Next::Idle => false,
-                    Next::Wait(_) => panic!("no delay, no wait"),
-                }
-            };
-            for (id, &(rows, width, left)) in requests.iter().enumerate() {
-                let mut e = entry(id, rows, width, now);
-                e.payload.left = left;
-                queue.push(e, now, &mut dropped).unwrap();
-                if pops[id] { check(&mut queue, &mut dropped); }
-            }
-            while check(&mut queue, &mut dropped) {}
-            seen.extend(dropped.iter().map(|(e, _)| e.payload.id));
-            seen.sort_unstable();
-            prop_assert_eq!(seen, (0..requests.len()).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use super::*;
 use crate::backend::Session;
 use crate::event::Unobserved;
 use crate::model::Signature;
+use crate::model::batching::{self, Batching, TimeoutAction};
 use crate::tensor::batch::tensor_of_rows;
 use crate::tensor::{DType, Shape};
 
@@ -62,12 +63,15 @@ struct Rig {
 }
 
 fn rig(instances: usize, batch_size_max: usize, queue_depth_max: usize) -> Rig {
+    rig_of(instances, BatchPolicy { batch_size_max, queue_depth_max, ..BatchPolicy::default() })
+}
+
+fn rig_of(instances: usize, policy: BatchPolicy) -> Rig {
     let signature = Signature { inputs: vec![], outputs: vec![] };
     let (calls, gate) = (Arc::default(), Arc::default());
     let executable =
         Arc::new(AddOne { signature, calls: Arc::clone(&calls), gate: Arc::clone(&gate) });
     let sessions = (0..instances).map(|_| executable.session().unwrap()).collect();
-    let policy = BatchPolicy { batch_size_max, queue_delay_max: Duration::ZERO, queue_depth_max };
     let sink = Arc::new(Unobserved);
     let scheduler = Scheduler::start("m", executable, sessions, policy, sink).unwrap();
     Rig { scheduler, calls, gate }
@@ -77,8 +81,12 @@ fn input(rows: &[u8]) -> Vec<Tensor> {
     vec![tensor_of_rows(DType::U8, &[], rows.len(), rows.to_vec())]
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(30)
+fn soon() -> Terms {
+    by(Instant::now() + Duration::from_secs(30))
+}
+
+fn by(deadline: Instant) -> Terms {
+    Terms { received_at: Instant::now(), deadline, priority: 0, timeout: None }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -99,9 +107,9 @@ fn waiting_requests_share_a_batch() {
         (2..8).map(|n| rig.scheduler.submit(input(&[n]), soon()).unwrap()).collect();
     drop(busy);
     runtime().block_on(async {
-        assert_eq!(bytes(first.wait(soon()).await), Some(vec![2]));
+        assert_eq!(bytes(first.wait().await), Some(vec![2]));
         for (n, pending) in (2..8).zip(rest) {
-            assert_eq!(bytes(pending.wait(soon()).await), Some(vec![n + 1]));
+            assert_eq!(bytes(pending.wait().await), Some(vec![n + 1]));
         }
     });
     let calls = rig.calls.lock().unwrap();
@@ -122,7 +130,7 @@ fn only_the_poison_request_fails_and_a_panic_is_survived() {
         let answers: Vec<Option<Vec<u8>>> = runtime().block_on(async {
             let mut answers = vec![];
             for pending in requests {
-                answers.push(bytes(pending.wait(soon()).await));
+                answers.push(bytes(pending.wait().await));
             }
             answers
         });
@@ -152,8 +160,8 @@ fn a_deadline_is_kept_while_the_engine_is_busy() {
     let rig = rig(1, 1, 10);
     let busy = rig.gate.lock().unwrap();
     let deadline = Instant::now() + Duration::from_millis(20);
-    let pending = rig.scheduler.submit(input(&[1]), deadline).unwrap();
-    let answer = runtime().block_on(pending.wait(deadline));
+    let pending = rig.scheduler.submit(input(&[1]), by(deadline)).unwrap();
+    let answer = runtime().block_on(pending.wait());
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     drop(busy);
 }
@@ -169,8 +177,8 @@ fn abandoned_requests_never_reach_the_engine() {
     let last = rig.scheduler.submit(input(&[2]), soon()).unwrap();
     drop(busy);
     runtime().block_on(async {
-        assert!(first.wait(soon()).await.is_ok());
-        assert!(last.wait(soon()).await.is_ok());
+        assert!(first.wait().await.is_ok());
+        assert!(last.wait().await.is_ok());
     });
     assert_eq!(rig.calls.lock().unwrap().len(), 2);
 }
@@ -189,9 +197,51 @@ fn closing_finishes_what_is_queued_and_refuses_what_comes() {
     drop(rig.scheduler);
     runtime().block_on(async {
         for pending in waiting {
-            assert!(pending.wait(soon()).await.is_ok());
+            assert!(pending.wait().await.is_ok());
         }
     });
+}
+
+#[test]
+fn an_urgent_request_runs_before_one_that_came_earlier() {
+    let wishes = Batching {
+        priority_levels: 2,
+        priority_default: Some(2),
+        join: false,
+        ..Batching::default()
+    };
+    let rig = rig_of(1, BatchPolicy::new(&wishes, true));
+    let busy = rig.gate.lock().unwrap();
+    let submit = |rows: &[u8], priority| {
+        rig.scheduler.submit(input(rows), Terms { priority, ..soon() }).unwrap()
+    };
+    // The worker may have taken the first one already; it would have been the first anyway.
+    let waiting = [submit(&[1], 1), submit(&[1, 2], 0), submit(&[1, 2, 3], 1)];
+    drop(busy);
+    runtime().block_on(async {
+        for pending in waiting {
+            assert!(pending.wait().await.is_ok());
+        }
+    });
+    assert_eq!(*rig.calls.lock().unwrap(), [1, 3, 2]);
+}
+
+#[test]
+fn an_own_timeout_ends_the_wait_unless_the_policy_reads_it_as_delay() {
+    for (timeout_action, waits_on) in [(TimeoutAction::Reject, false), (TimeoutAction::Delay, true)]
+    {
+        let queue = batching::QueuePolicy {
+            timeout_us: 1_000_000,
+            timeout_action,
+            timeout_override: true,
+            depth_max: None,
+        };
+        let policy = BatchPolicy::new(&Batching { queue, ..Batching::default() }, true);
+        let terms = Terms { timeout: Some(Duration::from_millis(5)), ..soon() };
+        let pending = rig_of(1, policy).scheduler.submit(input(&[1]), terms).unwrap();
+        let left = pending.deadline.saturating_duration_since(Instant::now());
+        assert_eq!(left > Duration::from_millis(5), waits_on, "{timeout_action:?}");
+    }
 }
 
 #[test]
@@ -230,7 +280,7 @@ proptest! {
         drop(busy);
         let outcome = runtime().block_on(async {
             for (pending, answer) in expected {
-                let given = bytes(pending.wait(soon()).await);
+                let given = bytes(pending.wait().await);
                 if given != answer {
                     return Err(TestCaseError::fail(format!("{given:?} != {answer:?}")));
                 }

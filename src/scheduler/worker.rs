@@ -101,6 +101,7 @@ impl Shared {
         sink: Arc<dyn VersionSink>,
     ) -> Self {
         let free = sessions.into_iter().map(Some).collect();
+        let delays = !policy.queue_delay_max.is_zero();
         let state = State { queue: BatchQueue::new(policy), open: true, free, company: 0 };
         Self {
             state: Mutex::new(state),
@@ -110,11 +111,16 @@ impl Shared {
             request_ns: AtomicU64::new(1_000_000),
             // Unknown is slow: the workers find out.
             run_ns: AtomicU64::new(1_000_000),
-            delays: !policy.queue_delay_max.is_zero(),
+            delays,
         }
     }
 
-    pub fn admit(&self, entry: Entry<Job>, now: Instant) -> std::result::Result<Admitted, Refusal> {
+    pub fn admit(
+        &self,
+        entry: Entry<Job>,
+        level: usize,
+        now: Instant,
+    ) -> std::result::Result<Admitted, Refusal> {
         let mut dropped = Vec::new();
         let leads = !self.delays && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
         let all_busy;
@@ -134,7 +140,7 @@ impl Shared {
                 return Ok(Admitted::Lead(entry, slot));
             }
             // Counted under the lock, so that a worker's "dequeued" can not come before it.
-            let admitted = state.queue.push(entry, now, &mut dropped).is_ok();
+            let admitted = state.queue.push(entry, level, now, &mut dropped).is_ok();
             if admitted {
                 self.sink.request_queued();
             }

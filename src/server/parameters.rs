@@ -54,6 +54,8 @@ impl Value<'_> {
 pub struct RequestParameters {
     /// The caller's own bound on its wait.
     pub timeout: Option<Duration>,
+    /// 1 is the most urgent; 0 means the model's default.
+    pub priority: u64,
     /// REST: outputs that the request does not list come as binary.
     pub binary_output: bool,
 }
@@ -63,6 +65,7 @@ impl RequestParameters {
     pub fn read(&mut self, name: &str, value: Value<'_>) -> Result<()> {
         match name {
             "timeout" => self.timeout = timeout_of(value)?,
+            "priority" => self.priority = unsigned("priority", "number", value)?,
             "binary_data_output" => self.binary_output = value == Value::Bool(true),
             "sequence_id" | "sequence_start" | "sequence_end" if !value.is_neutral() => {
                 return Err(Error::unsupported(format!(
@@ -108,16 +111,19 @@ fn refuse_shared_memory(what: &str, tensor: &str, name: &str) -> Result<()> {
 
 /// A time-out in microseconds; 0 means none, as on Triton.
 fn timeout_of(value: Value<'_>) -> Result<Option<Duration>> {
-    let micros = match value {
+    let micros = unsigned("timeout", "number of microseconds", value)?;
+    Ok((micros > 0).then(|| Duration::from_micros(micros)))
+}
+
+/// A number of 0 or more, in every form that clients send.
+fn unsigned(name: &str, what: &str, value: Value<'_>) -> Result<u64> {
+    let number = match value {
         Value::Int(number) => u64::try_from(number).ok(),
         Value::Uint(number) => Some(number),
         Value::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
         _ => None,
     };
-    let micros = micros.ok_or_else(|| {
-        Error::invalid("parameter 'timeout' is not a number of microseconds, 0 or more")
-    })?;
-    Ok((micros > 0).then(|| Duration::from_micros(micros)))
+    number.ok_or_else(|| Error::invalid(format!("parameter '{name}' is not a {what}, 0 or more")))
 }
 
 #[cfg(test)]
@@ -153,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_priority_is_a_number() {
+        let read = |value| request("priority", value).map(|parameters| parameters.priority);
+        assert_eq!(read(Value::Uint(2)).unwrap(), 2);
+        assert_eq!(read(Value::Int(0)).unwrap(), 0);
+        for bad in [Value::Int(-1), Value::Bool(true), Value::Text("high")] {
+            assert_eq!(read(bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
     fn sequences_are_refused_only_where_there_is_one() {
         for (name, value) in [
             ("sequence_id", Value::Int(0)),
@@ -175,7 +191,7 @@ mod tests {
         let error = request("triton_\nx", Value::Int(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.message().contains("'triton_\\nx'"), "{error}");
-        for name in ["triton_enable_empty_final_response", "priority", "ward", ""] {
+        for name in ["triton_enable_empty_final_response", "ward", ""] {
             assert!(request(name, Value::Bool(true)).is_ok(), "{name}");
         }
         assert!(request("binary_data_output", Value::Bool(true)).unwrap().binary_output);

@@ -7,8 +7,10 @@ use super::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{FailureReason, RequestCompleted};
 use crate::infer::{InferRequest, InferResponse, RequestContext, Served, Timings};
+use crate::model::triton_config::TritonConfig;
 use crate::model::{Contract, Examples, ModelId, Selector, Signature};
 use crate::registry::Servable;
+use crate::scheduler::Terms;
 use crate::tensor::{NamedTensor, Tensor};
 
 /// A version that was looked up once and is pinned: what decodes a request is what computes it.
@@ -62,6 +64,11 @@ impl Target {
         self.servable.description.as_deref()
     }
 
+    /// How the version is served, in Triton's terms.
+    pub fn triton_config(&self) -> TritonConfig {
+        self.servable.triton_config()
+    }
+
     pub fn examples(&self) -> Option<&Examples> {
         self.servable.examples.as_ref()
     }
@@ -86,13 +93,17 @@ impl Target {
         let selected = self.decoded(context, signature.select(model, &request.outputs))?;
         let inputs = self.decoded(context, signature.arrange(model, request.inputs))?;
         let rows = rows(servable, &inputs);
-        let patience = request.timeout.and_then(|timeout| context.received_at.checked_add(timeout));
-        let deadline = patience.map_or(context.deadline, |time| time.min(context.deadline));
+        let terms = Terms {
+            received_at: context.received_at,
+            deadline: context.deadline,
+            priority: request.priority,
+            timeout: request.timeout,
+        };
 
-        let admitted = servable.scheduler.submit(inputs, deadline);
+        let admitted = servable.scheduler.submit(inputs, terms);
         let pending = admitted.inspect_err(|error| self.refused(context, rows, error))?;
         let guard = Guard { target: self, received_at: context.received_at, answered: false };
-        let outcome = pending.wait(deadline).await;
+        let outcome = pending.wait().await;
         guard.disarm();
 
         let computed = outcome.inspect_err(|error| self.failed(context, rows, error))?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Service;
 use crate::error::{Error, Result, quoted};
+use crate::model::triton_config::TritonConfig;
 use crate::model::{ModelName, Version};
 use crate::registry::{LoadOrder, MemoryFiles, VersionState};
 
@@ -61,9 +62,7 @@ impl Service {
     /// Loads a model, or what has changed of it; answers when that is over.
     pub async fn load(&self, model: &str, call: LoadCall) -> Result<()> {
         let manifest = match call.config {
-            Some(_) => {
-                return Err(Error::unsupported("parameter 'config' is not supported yet"));
-            }
+            Some(text) => Some(TritonConfig::from_json(&text)?.into_manifest(model)?),
             None => None,
         };
         let files = if call.files.is_empty() { None } else { Some(check_files(call.files)?) };

@@ -111,6 +111,11 @@ impl Tensor {
         })
     }
 
+    /// The same elements in another shape; `None` where that holds more or fewer of them.
+    pub fn reshaped(self, shape: Shape) -> Option<Self> {
+        (shape.elements() == self.shape.elements()).then_some(Self { shape, ..self })
+    }
+
     /// Extent of the first axis; 1 for a scalar.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)

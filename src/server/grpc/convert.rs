@@ -17,7 +17,7 @@ pub fn request(model: &str, message: pb::ModelInferRequest) -> Result<InferReque
     let pb::ModelInferRequest { inputs, outputs, raw_input_contents: raw, .. } = message;
     bound("inputs", inputs.len())?;
     bound("outputs", outputs.len())?;
-    let timeout = parameters::request(&message.parameters)?;
+    let asked = parameters::request(&message.parameters)?;
     if raw.len() > inputs.len() {
         return Err(Error::invalid(format!(
             "expected {} entries in raw_input_contents, one for each input, but got {} for model \
@@ -31,7 +31,7 @@ pub fn request(model: &str, message: pb::ModelInferRequest) -> Result<InferReque
     let inputs = inputs.into_iter().map(|tensor| input(model, tensor, is_raw, raw.next()));
     let inputs = inputs.collect::<Result<_>>()?;
     let outputs = outputs.into_iter().map(output).collect::<Result<_>>()?;
-    Ok(InferRequest { inputs, outputs, timeout })
+    Ok(InferRequest { inputs, outputs, timeout: asked.timeout, priority: asked.priority })
 }
 
 fn input(

@@ -1,7 +1,6 @@
 //! Parameters in protobuf, as the doors share them (`server::parameters` says what they mean).
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::pb::inference::InferParameter;
 use super::pb::inference::infer_parameter::ParameterChoice as Choice;
@@ -10,14 +9,14 @@ use crate::server::parameters::{RequestParameters, Value, bound, check_input, ch
 
 type Parameters = HashMap<String, InferParameter>;
 
-/// Reads the parameters of a request; gives back the caller's own bound on its wait.
-pub fn request(parameters: &Parameters) -> Result<Option<Duration>> {
+/// Reads the parameters of a request.
+pub fn request(parameters: &Parameters) -> Result<RequestParameters> {
     bound("parameters", parameters.len())?;
     let mut read = RequestParameters::default();
     for (name, value) in parameters {
         read.read(name, value_of(value))?;
     }
-    Ok(read.timeout)
+    Ok(read)
 }
 
 /// Refuses what an input may not ask for.
@@ -44,6 +43,7 @@ fn value_of(parameter: &InferParameter) -> Value<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn every_kind_of_value_is_carried_over() {
@@ -52,7 +52,8 @@ mod tests {
         let one = |choice| -> Parameters {
             [("timeout".to_owned(), InferParameter { parameter_choice: Some(choice) })].into()
         };
-        let ms = Some(Duration::from_millis(1));
+        let ms =
+            RequestParameters { timeout: Some(Duration::from_millis(1)), ..Default::default() };
         assert_eq!(request(&one(Choice::Int64Param(1000))).unwrap(), ms);
         assert_eq!(request(&one(Choice::Uint64Param(1000))).unwrap(), ms);
         assert_eq!(request(&one(Choice::StringParam("1000".into()))).unwrap(), ms);

@@ -49,7 +49,7 @@ pub struct ProblemEntry {
 pub struct InferRequest {
     /// Comes back with the answer.
     id: Option<String>,
-    /// `timeout` (microseconds), `binary_data_output`; unknown ones are passed over.
+    /// `timeout` (microseconds), `priority`, `binary_data_output`; unknown ones are passed over.
     parameters: Option<HashMap<String, Value>>,
     inputs: Vec<InferInput>,
     /// The wanted outputs; without them, all.

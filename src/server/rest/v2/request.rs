@@ -475,7 +475,12 @@ fn assemble(
     let (outputs, binary) = parts.outputs.into_iter().unzip();
     Ok(Decoded {
         id: parts.id,
-        request: InferRequest { inputs: tensors, outputs, timeout: parts.parameters.timeout },
+        request: InferRequest {
+            inputs: tensors,
+            outputs,
+            timeout: parts.parameters.timeout,
+            priority: parts.parameters.priority,
+        },
         binary,
         binary_default: parts.parameters.binary_output,
     })

@@ -1,0 +1,53 @@
+//! The configuration of one model as it lies in its directory: Galen's own `model.toml` or Triton's
+//! `config.pbtxt`, never both.
+//!
+//! What this file must not know: what the configuration means.
+
+use std::path::Path;
+
+use super::files::Root;
+use super::fingerprint::Fingerprint;
+use crate::error::{Error, Result};
+use crate::model::manifest::{self, Manifest};
+use crate::model::triton_config::{self, TritonConfig};
+
+/// Largest configuration file that is read.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+const FILES: [&str; 2] = [manifest::FILE, triton_config::FILE];
+
+/// How the configuration in a folder looks from outside.
+pub fn fingerprint(folder: &Path) -> Fingerprint {
+    Fingerprint::of_files(folder, &FILES)
+}
+
+/// Whether there is one at all.
+pub fn is_there(folder: &Path) -> bool {
+    FILES.iter().any(|file| folder.join(file).exists())
+}
+
+/// What the configuration of the model `name` says; the default where there is none.
+pub fn read(root: &Root, name: &str) -> Result<Manifest> {
+    let text = |file: &str| root.read_text(&Path::new(name).join(file), TEXT_BYTES_MAX);
+    match FILES.map(text) {
+        [Ok(None), Ok(None)] => Ok(Manifest::default()),
+        [own, Ok(None)] => {
+            let parsed =
+                own?.map_or_else(|| Ok(Manifest::default()), |text| Manifest::parse(&text));
+            parsed.map_err(|error| within(manifest::FILE, &error))
+        }
+        [Ok(None), tritons] => {
+            let config = TritonConfig::from_text(&tritons?.unwrap_or_default());
+            let manifest = config.and_then(|config| config.into_manifest(name));
+            manifest.map_err(|error| within(triton_config::FILE, &error))
+        }
+        _ => Err(Error::invalid(format!(
+            "{} and {} lie side by side; expected one of them",
+            manifest::FILE,
+            triton_config::FILE
+        ))),
+    }
+}
+
+fn within(file: &str, error: &Error) -> Error {
+    Error::new(error.kind(), format!("{file}: {}", error.message()))
+}
