@@ -151,6 +151,7 @@ fn rest_config(server: &ServerConfig, limits: &Limits) -> RestConfig {
         body_bytes_max: limits.body_bytes_max,
         cors_origins: server.cors_origins.clone(),
         bare_nonfinite: server.bare_nonfinite,
+        mlflow_model: server.mlflow_model.clone(),
     }
 }
 

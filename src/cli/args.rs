@@ -84,10 +84,14 @@ pub struct ServeArgs {
     #[arg(help_heading = "Doors")]
     pub cors_origins: Option<Vec<String>>,
 
-    /// Write NaN and Infinity bare in /v2 JSON, as Triton does, and take them [default: false]
+    /// Write NaN and Infinity bare in JSON, as Triton does, and take them [default: false]
     #[arg(long, value_name = "BOOL", env = "GALEN_BARE_NONFINITE", help_heading = "Doors")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     pub bare_nonfinite: Option<bool>,
+
+    /// The model that MLflow's /invocations asks [default: the only one there is]
+    #[arg(long, value_name = "NAME", env = "GALEN_MLFLOW_MODEL", help_heading = "Doors")]
+    pub mlflow_model: Option<String>,
 
     /// Answer gRPC reflection [default: true]
     #[arg(long, value_name = "BOOL", env = "GALEN_GRPC_REFLECTION", help_heading = "Doors")]
@@ -191,6 +195,7 @@ impl ServeArgs {
             request_timeout_ms: self.request_timeout_ms,
             cors_origins: self.cors_origins,
             bare_nonfinite: self.bare_nonfinite,
+            mlflow_model: self.mlflow_model,
             grpc_reflection: self.grpc_reflection,
             strict_readiness: self.strict_readiness,
             shutdown_delay_ms: self.shutdown_delay_ms,

@@ -14,6 +14,7 @@ use super::{
     library,
 };
 use crate::error::{Error, Result, nearest, quoted};
+use crate::model::ModelName;
 use crate::model::manifest::BackendChoice;
 
 /// Triton's ports.
@@ -77,6 +78,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         grpc_reflection: overlay.grpc_reflection.or(file.grpc_server.reflection).unwrap_or(true),
         cors_origins: overlay.cors_origins.or(file.rest.cors_origins).unwrap_or_default(),
         bare_nonfinite: overlay.bare_nonfinite.or(file.rest.bare_nonfinite).unwrap_or(false),
+        mlflow_model: mlflow_model(overlay.mlflow_model.or(file.rest.mlflow_model))?,
         shutdown_delay: millis(
             "shutdown.delay_ms",
             overlay.shutdown_delay_ms.or(file.shutdown.delay_ms),
@@ -158,6 +160,17 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
     };
     let filter = overlay.log_filter.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
     Ok(Config { registry, server, limits, log: LogConfig { format, filter } })
+}
+
+/// The empty name is none: the only model there is.
+fn mlflow_model(name: Option<String>) -> Result<Option<String>> {
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) if ModelName::new(&name).is_none() => Err(Error::invalid(format!(
+            "rest.mlflow_model: '{}' can not be a model's name",
+            quoted(&name)
+        ))),
+        name => Ok(name),
+    }
 }
 
 fn named(key: &str, error: &Error) -> Error {
@@ -279,7 +292,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 27);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 28);
     }
 
     #[test]
@@ -315,5 +328,6 @@ mod tests {
         assert!(message("backend = \"tensorflow\"").contains("expected one of auto"));
         assert!(message("[rest]\ncors_origins = [\"ward\"]").contains("rest.cors_origins"));
         assert!(message("[limits]\nrequest_timeout_ms = 999999999999").contains("at most"));
+        assert!(message("[rest]\nmlflow_model = \"../x\"").starts_with("rest.mlflow_model: "));
     }
 }

@@ -133,9 +133,11 @@ pub struct ServerConfig {
     pub grpc_reflection: bool,
     /// Origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
-    /// Whether `/v2` JSON writes, and takes, the bare tokens NaN and Infinity, as Triton does. JSON
-    /// has no such tokens; otherwise they travel as strings.
+    /// Whether all JSON but the typed API's writes, and takes, the bare tokens NaN and Infinity, as
+    /// Triton and TensorFlow Serving do. JSON has no such tokens; otherwise they are strings.
     pub bare_nonfinite: bool,
+    /// The model that MLflow's `/invocations` asks; `None` for the only one there is.
+    pub mlflow_model: Option<String>,
     /// After SIGTERM: how long readiness is down before the doors close.
     pub shutdown_delay: Duration,
     /// After that: how long accepted work may take to finish.

@@ -53,6 +53,7 @@ pub struct Limits {
 pub struct Rest {
     pub cors_origins: Option<Vec<String>>,
     pub bare_nonfinite: Option<bool>,
+    pub mlflow_model: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -108,6 +109,7 @@ pub struct Overlay {
     pub request_timeout_ms: Option<u64>,
     pub cors_origins: Option<Vec<String>>,
     pub bare_nonfinite: Option<bool>,
+    pub mlflow_model: Option<String>,
     pub grpc_reflection: Option<bool>,
     pub strict_readiness: Option<bool>,
     pub shutdown_delay_ms: Option<u64>,

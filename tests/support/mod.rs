@@ -106,6 +106,7 @@ pub fn config(registry: &Registry) -> Config {
             grpc_reflection: true,
             cors_origins: Vec::new(),
             bare_nonfinite: false,
+            mlflow_model: None,
             shutdown_delay: Duration::ZERO,
             shutdown_timeout: PATIENCE,
         },

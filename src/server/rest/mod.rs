@@ -1,5 +1,6 @@
-//! The REST door, in two dialects over one path: the Open Inference Protocol under `/v2`, and the
-//! typed API under `/models`, which the OpenAPI document describes model by model.
+//! The REST door, in five dialects over one path: the Open Inference Protocol under `/v2`; the
+//! typed API under `/models`, which the OpenAPI document describes model by model; TensorFlow
+//! Serving's and KServe's first protocol under `/v1`; MLflow's scoring protocol at `/invocations`.
 //!
 //! A handler reads the selector, resolves it once, decodes with what was resolved, and encodes the
 //! answer; `json` is what the dialects share. What this room must not know: gRPC, and anything of
@@ -9,11 +10,16 @@ mod body;
 mod coding;
 mod docs;
 mod json;
+mod kserve_v1;
+mod mlflow;
 mod openapi;
 mod path;
 mod reply;
+mod tfserving;
 mod typed;
 mod v2;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,8 +37,10 @@ pub struct RestConfig {
     pub body_bytes_max: usize,
     /// Origins that browsers may call from; `*` for any.
     pub cors_origins: Vec<String>,
-    /// Whether `/v2` writes, and takes, the bare tokens NaN and Infinity, as Triton does.
+    /// Whether all but the typed API writes, and takes, the bare tokens NaN and Infinity.
     pub bare_nonfinite: bool,
+    /// The model of `/invocations`; `None` for the only one.
+    pub mlflow_model: Option<String>,
 }
 
 /// What every handler holds.
@@ -41,6 +49,7 @@ struct Door {
     service: Service,
     body_bytes_max: usize,
     nonfinite: NonFinite,
+    mlflow_model: Option<Arc<str>>,
 }
 
 /// Everything the REST door answers.
@@ -49,10 +58,18 @@ struct Door {
 /// request.
 pub fn routes(service: Service, config: &RestConfig) -> Router {
     let nonfinite = if config.bare_nonfinite { NonFinite::Tokens } else { NonFinite::Strings };
-    let door = Door { service, body_bytes_max: config.body_bytes_max, nonfinite };
+    let door = Door {
+        service,
+        body_bytes_max: config.body_bytes_max,
+        nonfinite,
+        mlflow_model: config.mlflow_model.as_deref().map(Arc::from),
+    };
     let router = Router::new()
         .merge(v2::routes())
         .merge(typed::routes())
+        .merge(tfserving::routes())
+        .merge(kserve_v1::routes())
+        .merge(mlflow::routes())
         .merge(openapi::routes())
         .merge(docs::routes())
         .fallback(not_found)

@@ -96,7 +96,7 @@ pub fn packed(
 }
 
 /// The headers that tell a caller what to do about an error.
-fn with_advice(mut response: Response<Body>, error: &Error) -> Response<Body> {
+pub fn with_advice(mut response: Response<Body>, error: &Error) -> Response<Body> {
     let headers = response.headers_mut();
     if let Some(after) = error.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));

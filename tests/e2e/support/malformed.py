@@ -335,7 +335,7 @@ def selectors() -> list[Case]:
     ]
     found += [
         Case(f"path {path[:40]!r}", path, b"", 404, verb="GET")
-        for path in ("/", "/v1", "/v3", "/v2/nothing", "/v2/models/", "/v2//models", "//v2",
+        for path in ("/v1", "/v3", "/v2/nothing", "/v2/models/", "/v2//models", "//v2",
                      "/v2/health", "/v2/health/", "/models/", "/models/add-sub/",
                      "/models/add-sub/versions", "/models/add-sub/versions/1", "/..", "/%2e%2e",
                      "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/docs/../../Cargo.toml",

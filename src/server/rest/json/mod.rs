@@ -1,8 +1,9 @@
-//! JSON as both REST dialects read and write it: tensor elements parsed straight into bytes, and
+//! JSON as the REST dialects read and write it: tensor elements parsed straight into bytes, and
 //! bytes written as numbers, with no tree of values between.
 //!
 //! Pure. What this room must not know: what an object's keys mean.
 
+pub mod dense;
 pub mod read;
 pub mod write;
 

@@ -1,5 +1,7 @@
 //! Tensor elements as JSON text, appended to a buffer.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
 
 use super::NonFinite;
@@ -20,6 +22,7 @@ pub struct Elements<'a> {
     data: &'a [u8],
     /// Where each element of a BYTES tensor begins.
     words: Vec<&'a [u8]>,
+    base64: bool,
 }
 
 impl<'a> Elements<'a> {
@@ -29,7 +32,42 @@ impl<'a> Elements<'a> {
             DType::Bytes => strings::elements(data).flatten().collect(),
             _ => Vec::new(),
         };
-        Self { dtype: tensor.dtype(), data, words }
+        Self { dtype: tensor.dtype(), data, words, base64: false }
+    }
+
+    /// BYTES as `{"b64": "..."}`, TensorFlow Serving's form for what is no text.
+    #[must_use]
+    pub fn in_base64(mut self) -> Self {
+        self.base64 = true;
+        self
+    }
+
+    /// Arrays in arrays of these extents, which hold `count` elements from `start` on; the bare
+    /// element where there are no extents.
+    pub fn nested(
+        &self,
+        out: &mut Vec<u8>,
+        extents: &[usize],
+        start: usize,
+        count: usize,
+        nonfinite: NonFinite,
+    ) {
+        let Some((&extent, inner)) = extents.split_first() else {
+            return self.write(out, start..start + 1, nonfinite);
+        };
+        out.push(b'[');
+        if inner.is_empty() {
+            self.write(out, start..start + count, nonfinite);
+        } else {
+            let each = count.checked_div(extent).unwrap_or(0);
+            for index in 0..extent {
+                if index > 0 {
+                    out.push(b',');
+                }
+                self.nested(out, inner, start + index * each, each, nonfinite);
+            }
+        }
+        out.push(b']');
     }
 
     /// Elements `range`, separated by commas. The range lies within the tensor.
@@ -76,7 +114,13 @@ impl<'a> Elements<'a> {
                     if i > 0 {
                         out.push(b',');
                     }
-                    string(out, &String::from_utf8_lossy(word));
+                    if self.base64 {
+                        out.extend_from_slice(b"{\"b64\":\"");
+                        out.extend_from_slice(STANDARD.encode(word).as_bytes());
+                        out.extend_from_slice(b"\"}");
+                    } else {
+                        string(out, &String::from_utf8_lossy(word));
+                    }
                 }
             }
         }
@@ -146,6 +190,28 @@ mod tests {
         assert_eq!(with(NonFinite::Strings), "[\"NaN\",\"Infinity\",\"-Infinity\",1.5]");
         assert_eq!(with(NonFinite::Tokens), "[NaN,Infinity,-Infinity,1.5]");
         assert_eq!(with(NonFinite::Null), "[null,null,null,1.5]");
+    }
+
+    #[test]
+    fn extents_become_brackets_and_bytes_base64() {
+        let tensor = |shape: &[usize], dtype, data: Vec<u8>| {
+            Tensor::new("y", dtype, Shape::new(shape.iter().copied()), data.into()).unwrap()
+        };
+        let nested = |tensor: &Tensor, base64: bool| {
+            let (mut out, count) = (Vec::new(), tensor.shape().elements().unwrap());
+            let elements = Elements::new(tensor);
+            let elements = if base64 { elements.in_base64() } else { elements };
+            elements.nested(&mut out, tensor.shape(), 0, count, NonFinite::Strings);
+            String::from_utf8(out).unwrap()
+        };
+        let cube = tensor(&[2, 1, 2], DType::U8, vec![1, 2, 3, 4]);
+        assert_eq!(nested(&cube, false), "[[[1,2]],[[3,4]]]");
+        assert_eq!(nested(&tensor(&[2, 0], DType::U8, vec![]), false), "[[],[]]");
+        assert_eq!(nested(&tensor(&[], DType::U8, vec![7]), false), "7");
+        assert_eq!(nested(&tensor(&[0, usize::MAX, 9], DType::U8, vec![]), false), "[]");
+        let mut word = Vec::new();
+        assert!(strings::push(&mut word, &[0xff, 0]));
+        assert_eq!(nested(&tensor(&[1], DType::Bytes, word), true), r#"[{"b64":"/wA="}]"#);
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::tag::TagBuilder;
 
-use super::{Door, reply, typed, v2};
+use super::{Door, kserve_v1, mlflow, reply, tfserving, typed, v2};
 use crate::service::Target;
 
 /// The tag of the typed API's catalogue.
@@ -31,7 +31,9 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
     ),
     tags(
         (name = CATALOG, description = "What is served, and in which state"),
-        (name = PROTOCOL, description = "Tensors in, tensors out")
+        (name = PROTOCOL, description = "Tensors in, tensors out"),
+        (name = tfserving::TAG, description = "Rows or columns in, the same out"),
+        (name = mlflow::TAG, description = "Data frames or tensors in, predictions out")
     ),
     paths(
         typed::list,
@@ -50,6 +52,14 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         v2::repository::unload,
         v2::repository::all_statistics,
         v2::repository::statistics,
+        kserve_v1::live,
+        kserve_v1::models,
+        tfserving::status,
+        tfserving::metadata,
+        tfserving::predict,
+        mlflow::invocations,
+        mlflow::ping,
+        mlflow::version,
     )
 )]
 struct Protocols;

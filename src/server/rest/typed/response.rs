@@ -94,33 +94,13 @@ impl<'a> Column<'a> {
         if self.answer.is_scalar() && self.row_elements == 1 {
             self.range(out, start, 1);
         } else {
-            self.nested(out, self.row, start, self.row_elements);
+            self.elements.nested(out, self.row, start, self.row_elements, NonFinite::Null);
         }
         Ok(())
     }
 
     fn range(&self, out: &mut Vec<u8>, start: usize, count: usize) {
         self.elements.write(out, start..start + count, NonFinite::Null);
-    }
-
-    /// Arrays in arrays, of the row's extents.
-    fn nested(&self, out: &mut Vec<u8>, dims: &[usize], start: usize, count: usize) {
-        let Some((&extent, inner)) = dims.split_first() else {
-            return self.range(out, start, 1);
-        };
-        out.push(b'[');
-        if inner.is_empty() {
-            self.range(out, start, count);
-        } else {
-            let each = count.checked_div(extent).unwrap_or(0);
-            for index in 0..extent {
-                if index > 0 {
-                    out.push(b',');
-                }
-                self.nested(out, inner, start + index * each, each);
-            }
-        }
-        out.push(b']');
     }
 
     /// The class index that a labelled output holds for a record.
