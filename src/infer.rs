@@ -122,6 +122,9 @@ pub struct InferRequest {
     pub inputs: Vec<NamedTensor>,
     /// Names of the wanted outputs; none means all.
     pub outputs: Vec<String>,
+    /// For each of them, how many of its highest classes are wanted in its place; 0: the tensor
+    /// itself. Shorter where nothing is.
+    pub classes: Vec<usize>,
     /// The caller's own bound on queueing and computing, from the request's body.
     pub timeout: Option<Duration>,
     /// 1 is the most urgent; 0 means the model's default.

@@ -398,9 +398,9 @@ async fn every_bad_request_has_its_code_and_text() {
         (raw("one", &[DType::F32, DType::F64]), InvalidArgument, "unexpected inference input"),
         (output("z", "ward", Int64Param(1)), InvalidArgument, "unexpected inference output 'z'"),
         (
-            output("FP32_out", "classification", Int64Param(3)),
-            Unimplemented,
-            "classification is not supported yet",
+            output("FP32_out", "classification", Int64Param(-3)),
+            InvalidArgument,
+            "'classification' is not a number of classes",
         ),
         (
             output("FP32_out", "shared_memory_region", StringParam("r".into())),

@@ -199,6 +199,43 @@ async fn raw_tensors_travel_behind_the_json_both_ways() {
 }
 
 #[tokio::test]
+async fn the_highest_classes_come_by_name_and_a_body_may_be_nothing_but_bytes() {
+    let registry = Registry::new();
+    let tensors = "[[inputs]]\nname = \"x\"\ndatatype = \"FP32\"\nshape = [-1, 3]\n\
+        [[outputs]]\nname = \"p\"\ndatatype = \"FP32\"\nshape = [-1, 3]\n\
+        labels = [\"low\", \"mid\", \"high\"]\n";
+    registry.model("ranks", &[1], "", tensors);
+    let server = Server::start(config(&registry)).await;
+    let request = json!({
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 3],
+            "data": [0.25, 0.5, 0.25, 1, 2, 3]}],
+        "outputs": [{"name": "p", "parameters": {"classification": 2}}]});
+    let (status, body) = post(&server, "/v2/models/ranks/infer", &request).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(
+        body["outputs"][0],
+        json!({"name": "p", "datatype": "BYTES", "shape": [2, 2],
+            "data": ["0.500000:1:mid", "0.250000:0:low", "3.000000:2:high", "2.000000:1:mid"]})
+    );
+    let bytes: Vec<u8> = [1.5f32, -2.0, 0.0].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let response = Client::new()
+        .post(server.url("/v2/models/ranks/infer"))
+        .header("Inference-Header-Content-Length", 0)
+        .body(bytes.clone())
+        .send()
+        .await
+        .unwrap();
+    let at = response.headers()["inference-header-content-length"].to_str().unwrap().to_owned();
+    assert_eq!(response.bytes().await.unwrap()[at.parse().unwrap()..], bytes);
+
+    let (status, config) = get(&server, "/v2/models/ranks/config").await;
+    assert_eq!(status, StatusCode::OK, "{config}");
+    assert_eq!((&config["name"], &config["max_batch_size"]), (&json!("ranks"), &json!(64)));
+    assert_eq!(config["input"][0]["data_type"], "TYPE_FP32");
+    assert_eq!(config["input"][0]["dims"], json!([3]));
+}
+
+#[tokio::test]
 async fn records_are_answered_by_name() {
     let (_registry, server) = start().await;
     let request = json!({"records": [

@@ -92,12 +92,24 @@ pub fn check_input(input: &str, name: &str) -> Result<()> {
     refuse_shared_memory("input", input, name)
 }
 
+/// Reads a parameter of an output: how many of its highest classes are wanted in its place.
 /// Refuses what an output may not ask for.
-pub fn check_output(output: &str, name: &str, value: Value<'_>) -> Result<()> {
-    if name == "classification" && !value.is_neutral() {
-        return Err(Error::unsupported("classification is not supported yet"));
+pub fn classes_of_output(output: &str, name: &str, value: Value<'_>) -> Result<Option<usize>> {
+    refuse_shared_memory("output", output, name)?;
+    if name != "classification" {
+        return Ok(None);
     }
-    refuse_shared_memory("output", output, name)
+    let count = match value {
+        Value::Int(count) => usize::try_from(count).ok(),
+        Value::Uint(count) => usize::try_from(count).ok(),
+        value if value.is_neutral() => Some(0),
+        _ => None,
+    };
+    count.map(Some).ok_or_else(|| {
+        Error::invalid(format!(
+            "output '{output}': parameter 'classification' is not a number of classes, 0 or more"
+        ))
+    })
 }
 
 fn refuse_shared_memory(what: &str, tensor: &str, name: &str) -> Result<()> {
@@ -198,14 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn classification_and_shared_memory_are_refused_by_name() {
-        let refused = check_output("y", "classification", Value::Int(3)).unwrap_err();
-        assert_eq!(refused.message(), "classification is not supported yet");
-        assert!(check_output("y", "classification", Value::Int(0)).is_ok());
+    fn classes_are_counted_and_shared_memory_is_refused_by_name() {
+        let classes = |value| classes_of_output("y", "classification", value);
+        assert_eq!(classes(Value::Int(3)).unwrap(), Some(3));
+        assert_eq!(classes(Value::Unset).unwrap(), Some(0));
+        assert!(classes(Value::Int(-1)).is_err());
+        assert!(classes(Value::Text("many")).is_err());
         let region = "shared_memory_region";
         assert!(check_input("x", region).unwrap_err().message().contains("input 'x'"));
-        let refused = check_output("y", region, Value::Text("r")).unwrap_err();
+        let refused = classes_of_output("y", region, Value::Text("r")).unwrap_err();
         assert!(refused.message().contains("output 'y'"));
-        assert!(check_output("y", "binary_data", Value::Bool(true)).is_ok());
+        assert_eq!(classes_of_output("y", "binary_data", Value::Bool(true)).unwrap(), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::model::triton_config::TritonConfig;
 use crate::model::{Contract, Examples, ModelId, Selector, Signature};
 use crate::registry::Servable;
 use crate::scheduler::Terms;
-use crate::tensor::{NamedTensor, Tensor};
+use crate::tensor::{NamedTensor, Tensor, classes};
 
 /// A version that was looked up once and is pinned: what decodes a request is what computes it.
 /// (TensorFlow Serving looks up twice and can type a request with one version and run another.)
@@ -91,6 +91,7 @@ impl Target {
         let signature = &servable.signature;
         let model = servable.id.name.as_str();
         let selected = self.decoded(context, signature.select(model, &request.outputs))?;
+        let classes = request.classes;
         let inputs = self.decoded(context, signature.arrange(model, request.inputs))?;
         let rows = rows(servable, &inputs);
         let terms = Terms {
@@ -114,7 +115,21 @@ impl Target {
             timings,
         });
         self.record(context, rows, batch_rows, timings);
-        Ok(InferResponse { outputs: choose(signature, computed.outputs, &selected)?, timings })
+        let mut outputs = choose(signature, computed.outputs, &selected)?;
+        for (output, &count) in outputs.iter_mut().zip(&classes).filter(|(_, count)| **count > 0) {
+            self.classify(output, count)?;
+        }
+        Ok(InferResponse { outputs, timings })
+    }
+
+    /// Puts an output's highest classes in its place.
+    fn classify(&self, output: &mut NamedTensor, count: usize) -> Result<()> {
+        let entries = &self.servable.manifest.outputs;
+        let entry = entries.iter().find(|entry| entry.name == output.name);
+        let labels = entry.map_or(&[][..], |entry| &entry.labels);
+        let batched = self.servable.scheduler.policy().batch_size_max > 0;
+        output.tensor = classes::top(&output.tensor, count, labels, batched)?;
+        Ok(())
     }
 
     fn refused(&self, context: &RequestContext, rows: usize, error: &Error) {

@@ -25,8 +25,11 @@ use crate::registry::{Control, Manager, Progress, TableReader};
 pub const NAME: &str = "galen";
 /// Extensions of the Open Inference Protocol that both doors speak.
 pub const EXTENSIONS: &[&str] = &[
+    "classification",
     "model_repository",
     "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
     "binary_tensor_data",
     "parameters",
     "statistics",

@@ -4,6 +4,7 @@
 //! What this room must not know: where tensors come from, and who computes with them.
 
 pub mod batch;
+pub mod classes;
 mod dtype;
 mod number;
 mod shape;

@@ -30,8 +30,10 @@ pub fn request(model: &str, message: pb::ModelInferRequest) -> Result<InferReque
     let mut raw = raw.into_iter();
     let inputs = inputs.into_iter().map(|tensor| input(model, tensor, is_raw, raw.next()));
     let inputs = inputs.collect::<Result<_>>()?;
-    let outputs = outputs.into_iter().map(output).collect::<Result<_>>()?;
-    Ok(InferRequest { inputs, outputs, timeout: asked.timeout, priority: asked.priority })
+    let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
+    let (outputs, classes) = outputs.into_iter().unzip();
+    let (timeout, priority) = (asked.timeout, asked.priority);
+    Ok(InferRequest { inputs, outputs, classes, timeout, priority })
 }
 
 fn input(
@@ -66,9 +68,10 @@ fn input(
     Ok(NamedTensor { name: message.name, tensor })
 }
 
-fn output(message: pb::model_infer_request::InferRequestedOutputTensor) -> Result<String> {
-    parameters::output(&message.parameters, &quoted(&message.name))?;
-    Ok(message.name)
+/// An output's name, and how many of its highest classes are wanted in its place.
+fn output(message: pb::model_infer_request::InferRequestedOutputTensor) -> Result<(String, usize)> {
+    let classes = parameters::output(&message.parameters, &quoted(&message.name))?;
+    Ok((message.name, classes))
 }
 
 /// An answer: always raw, whatever form the request had, as Triton's clients expect it.

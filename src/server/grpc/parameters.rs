@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::pb::inference::InferParameter;
 use super::pb::inference::infer_parameter::ParameterChoice as Choice;
 use crate::error::Result;
-use crate::server::parameters::{RequestParameters, Value, bound, check_input, check_output};
+use crate::server::parameters::{RequestParameters, Value, bound, check_input, classes_of_output};
 
 type Parameters = HashMap<String, InferParameter>;
 
@@ -24,9 +24,11 @@ pub fn input(parameters: &Parameters, input: &str) -> Result<()> {
     parameters.keys().try_for_each(|name| check_input(input, name))
 }
 
-/// Refuses what an output may not ask for.
-pub fn output(parameters: &Parameters, output: &str) -> Result<()> {
-    parameters.iter().try_for_each(|(name, value)| check_output(output, name, value_of(value)))
+/// How many of an output's highest classes are wanted in its place; 0: the tensor itself.
+pub fn output(parameters: &Parameters, output: &str) -> Result<usize> {
+    parameters.iter().try_fold(0, |classes, (name, value)| {
+        Ok(classes_of_output(output, name, value_of(value))?.unwrap_or(classes))
+    })
 }
 
 fn value_of(parameter: &InferParameter) -> Value<'_> {

@@ -46,6 +46,7 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         v2::models,
         v2::model_metadata,
         v2::model_ready,
+        v2::model_config,
         v2::infer,
         v2::repository::index,
         v2::repository::load,

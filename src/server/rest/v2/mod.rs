@@ -1,5 +1,6 @@
 //! The Open Inference Protocol over REST, under `/v2`, with the binary tensor extension.
 
+mod raw;
 pub mod repository;
 mod request;
 mod response;
@@ -36,6 +37,8 @@ pub fn routes() -> Router<Door> {
         .route("/v2/health/ready", get(ready))
         .route("/v2/models", get(models))
         .route("/v2/models/{model}", get(model_metadata))
+        .route("/v2/models/{model}/config", get(model_config))
+        .route("/v2/models/{model}/versions/{version}/config", get(model_config))
         .route("/v2/models/{model}/ready", get(model_ready))
         .route("/v2/models/{model}/infer", post(infer))
         .route("/v2/models/{model}/versions/{version}", get(model_metadata))
@@ -203,6 +206,25 @@ pub async fn model_metadata(State(door): State<Door>, path: ModelPath) -> Respon
     }
 }
 
+/// Configuration of a model
+///
+/// What it is served with, in the words of Triton's model configuration.
+#[utoipa::path(get, path = "/v2/models/{model}/config", tag = TAG,
+    params(("model" = String, Path)),
+    responses((status = 200, body = Object, description = "OK"),
+        (status = 404, body = ErrorBody, description = "No such model"),
+        (status = 503, body = ErrorBody, description = "Not ready")))]
+pub async fn model_config(State(door): State<Door>, path: ModelPath) -> Response<Body> {
+    let config = path
+        .selector()
+        .and_then(|selector| door.service.resolve(&path.model, selector))
+        .and_then(|target| target.triton_config().to_json());
+    match config {
+        Ok(config) => reply::reply(StatusCode::OK, reply::JSON, config),
+        Err(error) => reply::error(&error),
+    }
+}
+
 /// Infer
 ///
 /// Tensors in, tensors out. With the header `Inference-Header-Content-Length`, raw tensors follow
@@ -232,8 +254,10 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
     let body = target.decoded(&context, body)?;
     let model = target.id().name.as_str();
-    let decoded = json_bytes(&parts.headers)
-        .and_then(|json_bytes| request::decode(model, &body, json_bytes, door.nonfinite));
+    let decoded = json_bytes(&parts.headers).and_then(|json_bytes| match json_bytes {
+        Some(0) => raw::decode(model, target.signature(), target.contract().batched, &body),
+        json_bytes => request::decode(model, &body, json_bytes, door.nonfinite),
+    });
     let mut decoded = target.decoded(&context, decoded)?;
     let wishes = Wishes::of(&mut decoded);
     let outcome = target.infer(&context, decoded.request).await?;

@@ -6,7 +6,7 @@ use jiter::{Jiter, JiterError, Peek};
 
 use crate::error::{Error, Result, quoted};
 use crate::infer::InferRequest;
-use crate::server::parameters::{RequestParameters, Value, bound, check_input, check_output};
+use crate::server::parameters::{RequestParameters, Value, bound, check_input, classes_of_output};
 use crate::server::rest::json::{NonFinite, read};
 use crate::tensor::{DType, NamedTensor, RANK_MAX, Shape, Tensor};
 
@@ -32,11 +32,6 @@ pub fn decode(
     nonfinite: NonFinite,
 ) -> Result<Decoded> {
     let (text, raw) = match json_bytes {
-        Some(0) => {
-            return Err(Error::unsupported(
-                "raw binary requests (Inference-Header-Content-Length: 0) are not supported yet",
-            ));
-        }
         Some(length) if length > body.len() => {
             return Err(Error::invalid(format!(
                 "Inference-Header-Content-Length is {length}, but the body has {} bytes",
@@ -57,7 +52,7 @@ struct Parts {
     id: Option<String>,
     parameters: RequestParameters,
     inputs: Option<Vec<Input>>,
-    outputs: Vec<(String, bool)>,
+    outputs: Vec<Output>,
 }
 
 #[derive(Default)]
@@ -67,6 +62,14 @@ struct Input {
     shape: Option<Shape>,
     data: Option<Data>,
     binary_bytes: Option<usize>,
+}
+
+/// A listed output.
+struct Output {
+    name: String,
+    binary: bool,
+    /// How many of its highest classes are wanted in its place; 0: the tensor itself.
+    classes: usize,
 }
 
 /// The elements of an input.
@@ -214,9 +217,9 @@ impl Document<'_> {
         Ok(input)
     }
 
-    fn output(&mut self, index: usize) -> Result<(String, bool)> {
+    fn output(&mut self, index: usize) -> Result<Output> {
         let what = format!("outputs[{index}]");
-        let (mut name, mut binary) = (None, false);
+        let (mut name, mut binary, mut classes) = (None, false, 0);
         let mut key = self.first_key()?;
         while let Some(found) = key {
             let peek = self.peek()?;
@@ -228,7 +231,10 @@ impl Document<'_> {
                         if name == "binary_data" {
                             binary = value == Value::Bool(true);
                         }
-                        check_output(&tensor, name, value)
+                        if let Some(wanted) = classes_of_output(&tensor, name, value)? {
+                            classes = wanted;
+                        }
+                        Ok(())
                     })?;
                 }
                 _ => self.skip(peek)?,
@@ -236,7 +242,7 @@ impl Document<'_> {
             key = self.next_key()?;
         }
         let name = name.ok_or_else(|| Error::invalid(format!("{what} has no 'name'")))?;
-        Ok((name, binary))
+        Ok(Output { name, binary, classes })
     }
 
     fn shape(&mut self, what: &str, peek: Peek) -> Result<Shape> {
@@ -472,18 +478,19 @@ fn assemble(
             raw.len()
         )));
     }
-    let (outputs, binary) = parts.outputs.into_iter().unzip();
-    Ok(Decoded {
-        id: parts.id,
-        request: InferRequest {
-            inputs: tensors,
-            outputs,
-            timeout: parts.parameters.timeout,
-            priority: parts.parameters.priority,
-        },
-        binary,
-        binary_default: parts.parameters.binary_output,
-    })
+    let mut request = InferRequest {
+        inputs: tensors,
+        timeout: parts.parameters.timeout,
+        priority: parts.parameters.priority,
+        ..InferRequest::default()
+    };
+    let mut binary = Vec::with_capacity(parts.outputs.len());
+    for output in parts.outputs {
+        request.outputs.push(output.name);
+        request.classes.push(output.classes);
+        binary.push(output.binary);
+    }
+    Ok(Decoded { id: parts.id, request, binary, binary_default: parts.parameters.binary_output })
 }
 
 #[cfg(test)]
