@@ -135,7 +135,8 @@ def test_a_caller_that_gives_up_is_counted(server):
 
 def test_scrapes_are_answered_while_the_doors_are_busy(server):
     with oip.stub(server) as service:
-        calls = slow_calls(service, 9)
+        # As many as may wait, as the first may not be at work yet when the last one comes.
+        calls = slow_calls(service, 8)
         seen = until(
             lambda: Scrape(server).value("nv_inference_pending_request_count", model="slow")
         )
