@@ -111,3 +111,19 @@ def test_grpc_health_checking(shared):
             request = health_pb2.HealthCheckRequest(service=service)
             answer = stub.Check(request, timeout=PATIENCE)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("model", ["breast-cancer", "ecg-rhythm", "identity"])
+def test_the_configuration_is_the_same_on_both_doors(shared, model):
+    with oip.rest_client(shared) as rest, oip.grpc_client(shared) as service:
+        written = rest.get_model_config(model)
+        answer = service.get_model_config(model).config
+    assert (written["name"], written["max_batch_size"]) == (answer.name, answer.max_batch_size)
+    assert written["backend"] == answer.backend
+    assert answer.max_batch_size > 1
+    assert answer.HasField("dynamic_batching")
+    for tensor, shown in [*zip(answer.input, written["input"], strict=True),
+                          *zip(answer.output, written["output"], strict=True)]:
+        assert (tensor.name, list(tensor.dims)) == (shown["name"], shown["dims"])
+        kind = tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type
+        assert kind.values_by_number[tensor.data_type].name == shown["data_type"]

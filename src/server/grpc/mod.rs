@@ -6,6 +6,7 @@
 //! and anything of Galen behind `service`.
 
 mod codec;
+mod config;
 mod contents;
 mod convert;
 mod framing;

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::inference as pb;
 use super::pb::inference::grpc_inference_service_server::GrpcInferenceService;
-use super::{convert, reply, repository, stream};
+use super::{config, convert, reply, repository, stream};
 use crate::error;
 use crate::infer::RequestContext;
 use crate::model::Selector;
@@ -77,6 +77,18 @@ impl GrpcInferenceService for Inference {
     ) -> Reply<stream::Answers> {
         let context = stream::context(&request)?;
         Ok(Response::new(stream::start(self.clone(), &context, request)))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<pb::ModelConfigRequest>,
+    ) -> Reply<pb::ModelConfigResponse> {
+        let pb::ModelConfigRequest { name, version } = request.get_ref();
+        let target = Selector::parse(name, version)
+            .and_then(|selector| self.service.resolve(name, selector));
+        answer(target.map(|target| pb::ModelConfigResponse {
+            config: Some(config::config(target.triton_config())),
+        }))
     }
 
     async fn model_statistics(
