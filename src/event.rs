@@ -63,6 +63,8 @@ pub struct VersionStateChanged {
     /// The new state's name.
     pub state: &'static str,
     pub ready: bool,
+    /// It is gone from memory.
+    pub gone: bool,
     /// Why, where there is more to say.
     pub reason: Option<String>,
     /// How long loading took, once it is over.

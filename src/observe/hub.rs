@@ -24,6 +24,10 @@ impl Observe for Hub {
 
     fn version_state_changed(&self, change: &VersionStateChanged) {
         self.metrics.version_state_changed(change);
+        // As on Triton, what is loaded again counts from the start.
+        if change.gone {
+            self.statistics.forget(&change.id);
+        }
     }
 }
 
@@ -58,5 +62,43 @@ impl VersionSink for Both {
 
     fn request_invalid(&self) {
         self.metrics.request_invalid();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::Timings;
+    use crate::model::{ModelName, Version};
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_what_is_replaced_is_not() {
+        let (metrics, statistics) = (Arc::new(Metrics::new().unwrap()), Arc::default());
+        let hub = Hub { metrics, statistics };
+        let name = ModelName::new("m").unwrap();
+        let id = ModelId { name, version: Version::new(1).unwrap() };
+        let answer = || {
+            let (total, timings) = (Duration::from_micros(9), Timings::default());
+            hub.for_version(&id).request_completed(RequestCompleted { rows: 1, total, timings });
+        };
+        let change = |ready: bool, gone: bool| {
+            let (state, reason, load) = ("any", None, None);
+            let id = id.clone();
+            hub.version_state_changed(&VersionStateChanged {
+                id,
+                state,
+                ready,
+                gone,
+                reason,
+                load,
+            });
+        };
+        let count = || hub.statistics.of(&id).snapshot().success.count;
+        answer();
+        change(true, false);
+        answer();
+        assert_eq!(count(), 2);
+        change(false, true);
+        assert_eq!(count(), 0);
     }
 }

@@ -12,12 +12,12 @@ use crate::model::ModelId;
 /// Batch sizes that are told apart; larger ones count with the last.
 const BATCH_SIZES_MAX: usize = 1024;
 
-/// The statistics of all versions that were ever loaded.
+/// The statistics of all versions in memory.
 #[derive(Default)]
 pub struct Statistics(RwLock<BTreeMap<ModelId, Arc<VersionStatistics>>>);
 
 impl Statistics {
-    /// Those of one version; they go on when it is loaded again.
+    /// Those of one version; they go on when its files change.
     pub fn of(&self, id: &ModelId) -> Arc<VersionStatistics> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {

@@ -447,6 +447,7 @@ impl Worker {
             id: id.clone(),
             state: shown.name(),
             ready: shown == VersionState::Ready,
+            gone: shown == VersionState::Unloaded,
             reason,
             load,
         });
