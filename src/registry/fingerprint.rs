@@ -28,14 +28,14 @@ pub struct Fingerprint {
 impl Fingerprint {
     /// Looks at a folder, or at one file. What can not be read looks like nothing.
     pub fn of(path: &Path) -> Self {
-        let mut walk = Walk { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 };
+        let mut walk = Walk::new();
         walk.visit(path, "", 0);
         walk.finish(path.join(integrity::FILE).is_file())
     }
 
     /// Looks at some files of a folder.
     pub fn of_files(folder: &Path, names: &[&str]) -> Self {
-        let mut walk = Walk { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 };
+        let mut walk = Walk::new();
         for name in names {
             walk.visit(&folder.join(name), name, 0);
         }
@@ -70,6 +70,10 @@ struct Walk {
 }
 
 impl Walk {
+    fn new() -> Self {
+        Self { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 }
+    }
+
     fn finish(self, has_digests: bool) -> Fingerprint {
         let mut digest = [0; 16];
         digest.copy_from_slice(&self.hash.finalize()[..16]);

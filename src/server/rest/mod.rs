@@ -23,12 +23,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use bytes::Bytes;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::infer::RequestContext;
 use crate::server::layers::{REQUEST_ID, TRACEPARENT};
-use crate::service::Service;
+use crate::service::{Service, Target};
 use json::NonFinite;
 
 /// What this door is told.
@@ -50,6 +52,19 @@ struct Door {
     body_bytes_max: usize,
     nonfinite: NonFinite,
     mlflow_model: Option<Arc<str>>,
+}
+
+impl Door {
+    /// The body of a request for `target`; one that can not be read counts as its invalid request.
+    async fn body_for(
+        &self,
+        target: &Target,
+        context: &RequestContext,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes> {
+        target.decoded(context, body::collect(headers, body, self.body_bytes_max).await)
+    }
 }
 
 /// Everything the REST door answers.

@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 
 use super::path::context;
 use super::tfserving::response;
-use super::{Door, body, reply};
+use super::{Door, reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::InferRequest;
 use crate::model::Selector;
@@ -79,8 +79,7 @@ async fn answer(door: &Door, request: Request) -> Result<Response<Body>> {
     let context = context(request.extensions())?;
     let (parts, body) = request.into_parts();
     let content = target.decoded(&context, Content::of(&parts.headers))?;
-    let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
-    let body = target.decoded(&context, body)?;
+    let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let (signature, contract) = (target.signature(), target.contract());
     let decoded = match content {
         Content::Json => request::decode(signature, contract, &body, door.nonfinite),

@@ -17,7 +17,7 @@ use axum::routing::get;
 
 use super::openapi::bodies::ErrorBody;
 use super::path::{ModelPath, context};
-use super::{Door, body, kserve_v1, reply};
+use super::{Door, kserve_v1, reply};
 use crate::error::{Error, Result, quoted};
 use crate::infer::InferRequest;
 use crate::model::Selector;
@@ -98,7 +98,7 @@ pub async fn metadata(State(door): State<Door>, path: ModelPath) -> Response<Bod
         (status = 404, body = ErrorBody, description = "No such model or signature"),
         (status = 408, body = ErrorBody, description = "The body did not arrive in time"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
-        (status = 415, body = ErrorBody, description = "The body is encoded"),
+        (status = 415, body = ErrorBody, description = "Its Content-Encoding is not supported"),
         (status = 429, body = ErrorBody, description = "The queue is full; see Retry-After"),
         (status = 501, body = ErrorBody, description = "`:classify`, `:regress`, `:explain`"),
         (status = 503, body = ErrorBody, description = "Not ready"),
@@ -137,8 +137,7 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let target = door.service.resolve(&path.model, path.selector()?)?;
     let context = context(request.extensions())?;
     let (parts, body) = request.into_parts();
-    let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
-    let body = target.decoded(&context, body)?;
+    let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let decoded = request::decode(target.signature(), &body, door.nonfinite);
     let (format, inputs) = target.decoded(&context, decoded)?;
     let request = InferRequest { inputs, ..InferRequest::default() };

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::openapi::CATALOG;
 use super::openapi::bodies::Problem;
 use super::path::{ModelPath, context};
-use super::{Door, body, reply};
+use super::{Door, reply};
 use crate::error::Result;
 use crate::infer::RequestContext;
 use crate::model::Selector;
@@ -142,8 +142,7 @@ async fn answer(
 ) -> Result<Response<Body>> {
     let target = door.service.resolve(&path.model, path.selector()?)?;
     let (parts, body) = request.into_parts();
-    let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
-    let body = target.decoded(context, body)?;
+    let body = door.body_for(&target, context, &parts.headers, body).await?;
     let contract = target.contract();
     let decoded = request::decode(target.id(), target.signature(), contract, &body);
     let decoded = target.decoded(context, decoded)?;

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::openapi::bodies::{ErrorBody, InferRequest, InferResponse};
 use super::path::{ModelPath, context};
-use super::{Door, body, reply};
+use super::{Door, reply};
 use crate::error::{Error, Result};
 use crate::model::TensorSpec;
 use crate::service;
@@ -251,8 +251,7 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let target = door.service.resolve(&path.model, path.selector()?)?;
     let context = context(request.extensions())?;
     let (parts, body) = request.into_parts();
-    let body = body::collect(&parts.headers, body, door.body_bytes_max).await;
-    let body = target.decoded(&context, body)?;
+    let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let model = target.id().name.as_str();
     let decoded = json_bytes(&parts.headers).and_then(|json_bytes| match json_bytes {
         Some(0) => raw::decode(model, target.signature(), target.contract().batched, &body),
