@@ -45,6 +45,25 @@ pub struct RequestCompleted {
     /// From the first byte at the door to the answer.
     pub total: Duration,
     pub timings: Timings,
+    /// Whether anything was computed: an answer that was kept has no rows and no phases.
+    pub computed: bool,
+}
+
+/// A request was looked for among the kept answers.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLookedUp {
+    /// Its answer was there, or was being computed for an equal request.
+    pub hit: bool,
+    /// Looking, with waiting for the other request, or with keeping the new answer.
+    pub time: Duration,
+}
+
+/// A shadow's answer was compared with the one that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct ShadowCompared {
+    pub rows: u64,
+    /// Rows in which every output agrees.
+    pub agreeing: u64,
 }
 
 /// The engine ran once.
@@ -78,6 +97,8 @@ pub trait VersionSink: Send + Sync {
     /// `requests` left the queue, to run or to be dropped.
     fn requests_dequeued(&self, requests: usize);
     fn batch_executed(&self, batch: BatchExecuted);
+    fn cache_looked_up(&self, lookup: CacheLookedUp);
+    fn shadow_compared(&self, comparison: ShadowCompared);
     fn request_completed(&self, request: RequestCompleted);
     /// `total` is the time from the first byte to the failure.
     fn request_failed(&self, reason: FailureReason, total: Duration);
@@ -100,6 +121,8 @@ impl VersionSink for Unobserved {
     fn request_queued(&self) {}
     fn requests_dequeued(&self, _requests: usize) {}
     fn batch_executed(&self, _batch: BatchExecuted) {}
+    fn cache_looked_up(&self, _lookup: CacheLookedUp) {}
+    fn shadow_compared(&self, _comparison: ShadowCompared) {}
     fn request_completed(&self, _request: RequestCompleted) {}
     fn request_failed(&self, _reason: FailureReason, _total: Duration) {}
     fn request_invalid(&self) {}

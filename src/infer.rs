@@ -11,6 +11,9 @@ use crate::tensor::{NamedTensor, Tensor};
 pub struct RequestContext {
     /// The caller's request id, or one made at the door; given back in `x-request-id`.
     pub id: String,
+    /// What keeps a caller, or a patient, at one version of a split; without it, the id. It is only
+    /// hashed, and in no log.
+    pub affinity: Option<String>,
     /// W3C trace context of this request.
     pub trace: TraceContext,
     pub received_at: Instant,
@@ -25,6 +28,7 @@ impl RequestContext {
     pub fn internal(id: impl Into<String>, now: Instant, patience: Duration) -> Self {
         Self {
             id: id.into(),
+            affinity: None,
             trace: TraceContext::default(),
             received_at: now,
             deadline: now + patience,

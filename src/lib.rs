@@ -12,7 +12,7 @@
 //! | 5 doors | [`server`] | every protocol, as thin adapters over one service |
 //! | 4 | [`service`] | what Galen can do, said once |
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
-//! | 2 | [`scheduler`] | when to compute: bounded queues, dynamic batches, worker threads |
+//! | 2 | [`scheduler`], [`cache`] | when to compute: queues, batches, workers; and when not to |
 //! | 1 | [`backend`] | how to compute: one adapter per engine |
 //! | 0 ground | `error`, `tensor`, `model`, `infer`, `event`, `config` | plain data and maths |
 //!
@@ -32,9 +32,11 @@
 //!  -> server::listen     accepts; connections, first byte and head are bounded (patience)
 //!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end
 //!  -> server::rest|grpc  reads the selector
-//!  -> service::resolve   lock-free table read; the version is pinned ONCE
+//!  -> service::route     lock-free table read, traffic policy; the version is pinned ONCE
 //!  -> server::rest|grpc  decodes with that version's signature or contract
 //!  -> Target::infer      Signature::arrange checks names, types and shapes
+//!  -> cache              where its model asks for one: an equal request's answer, kept
+//!  -> service::ensemble  where it is made of other models: the same path, step by step
 //!  -> scheduler::submit  bounded queue, or Overloaded at once
 //!  -> scheduler::worker  takes a batch, joins it, Session::run, parts the answer
 //!  -> server::rest|grpc  encodes
@@ -78,6 +80,7 @@
 
 pub mod app;
 pub mod backend;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -17,7 +17,7 @@ use source::{Source, mentions};
 const FLOORS: [&[&str]; 7] = [
     &["error", "tensor", "model", "principal", "infer", "event", "stats", "config"],
     &["backend"],
-    &["scheduler"],
+    &["scheduler", "cache"],
     &["registry", "observe", "security"],
     &["service", "governance"],
     &["server"],
@@ -39,7 +39,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
 ];
 const SIBLINGS: &str = "the three siblings meet in service, in app or through event::Observe only";
 const PAST_SERVICE: &[&str] =
-    &["backend", "scheduler", "registry", "observe", "security", "governance"];
+    &["backend", "scheduler", "cache", "registry", "observe", "security", "governance"];
 const DOORS: &str = "wire types never leave their folder; what two doors share belongs to service";
 
 /// Words that may stand only in some files, or anywhere but in some.

@@ -178,7 +178,7 @@ async fn digests_say_when_a_version_is_whole() {
 #[tokio::test]
 async fn calls_load_and_unload_beside_the_directory() {
     let mut rig = Rig::new(registry(), |_| {}).await;
-    rig.service.unload("m").await.unwrap();
+    rig.service.unload("m", false).await.unwrap();
     assert_eq!(rig.latest("m"), None);
     rig.until("2 is gone", state_is("m", 2, VersionState::Unloaded)).await;
     let error = rig.service.resolve("m", Selector::Latest).err().unwrap();
@@ -186,10 +186,12 @@ async fn calls_load_and_unload_beside_the_directory() {
     rig.service.load("m", LoadCall::default()).await.unwrap();
     assert_eq!(rig.latest("m"), Some(2));
 
-    rig.service.unload("m").await.unwrap();
+    rig.service.unload("m", false).await.unwrap();
     publish(rig.registry.path(), "m", 3);
     rig.until("its files changed", serves("m", 3)).await;
-    for call in [rig.service.load("x", LoadCall::default()).await, rig.service.unload("x").await] {
+    for call in
+        [rig.service.load("x", LoadCall::default()).await, rig.service.unload("x", false).await]
+    {
         assert_eq!(call.unwrap_err().kind(), galen::error::ErrorKind::NotFound);
     }
     let error = rig.service.load("../m", LoadCall::default()).await.unwrap_err();

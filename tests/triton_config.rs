@@ -141,7 +141,7 @@ async fn what_can_not_be_served_says_why_and_disturbs_nobody() {
     assert_eq!(reasons["alone"], "");
     for (model, part) in [
         ("sequences", "config.pbtxt: line 4: sequence_batching is not supported"),
-        ("ensemble", "ensembles are not supported yet"),
+        ("ensemble", "ensemble: step 'clean': Request for unknown model: 'clean' is not found"),
         ("typo", "config.pbtxt: line 3: unknown field 'max_batch_sise'; did you mean"),
         ("rows", "model.toml and config.pbtxt lie side by side"),
         ("everything", "there is no file warmup/image.bin for input 'image'"),

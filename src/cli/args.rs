@@ -59,8 +59,9 @@ pub struct CommonArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "KServe's and Triton's spellings work too: --model-repository, \
                         --model-store, --http-port, --grpc-port, --metrics-port, --allow-http, \
-                        --allow-grpc, --allow-metrics, --exit-timeout-secs.\n\nExample:\n  galen \
-                        serve --models ./models --http 127.0.0.1:9000")]
+                        --allow-grpc, --allow-metrics, --cache-config, \
+                        --exit-timeout-secs.\n\nExample:\n  galen serve --models ./models --http \
+                        127.0.0.1:9000")]
 pub struct ServeArgs {
     /// Directory with one directory per model [default: ./models]
     #[arg(long, value_name = "DIR", env = "GALEN_MODELS")]
@@ -119,6 +120,10 @@ pub struct ServeArgs {
     #[arg(help_heading = "Lifecycle")]
     pub load_model: Option<Vec<String>>,
 
+    /// Bytes of kept answers, for models with response_cache; 0 keeps none [default: 67108864]
+    #[arg(long, value_name = "N", env = "GALEN_CACHE_BYTES_MAX", help_heading = "Limits")]
+    pub cache_bytes_max: Option<u64>,
+
     /// Be ready only when every version is [default: false]
     #[arg(long, value_name = "BOOL", env = "GALEN_STRICT_READINESS", help_heading = "Lifecycle")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -132,6 +137,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MS", env = "GALEN_SHUTDOWN_TIMEOUT_MS", help_heading = "Lifecycle")]
     pub shutdown_timeout_ms: Option<u64>,
 
+    #[arg(long, hide = true)]
+    pub cache_config: Option<Vec<String>>,
     #[arg(long, hide = true)]
     pub http_port: Option<u16>,
     #[arg(long, hide = true)]
@@ -190,6 +197,8 @@ impl ServeArgs {
             allow_metrics: self.allow_metrics,
             model_control_mode: self.model_control_mode,
             load_model: self.load_model,
+            cache_bytes_max: self.cache_bytes_max,
+            cache_config: self.cache_config,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,
             request_timeout_ms: self.request_timeout_ms,

@@ -29,6 +29,8 @@ const BODY_BYTES_LIMIT: usize = i32::MAX as usize;
 const CONNECTIONS_MAX: usize = 1024;
 /// The largest file a protobuf (and so an ONNX model without external data) can be.
 const MODEL_BYTES_MAX: u64 = i32::MAX as u64;
+/// Room for thousands of small answers; only models that ask for it use any.
+const CACHE_BYTES_MAX: u64 = 64 << 20;
 /// A version that is published by rename is seen within a quarter of a second.
 const POLL_MS: u64 = 200;
 const POLL_MIN: Duration = Duration::from_millis(10);
@@ -146,6 +148,12 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
             None => file.registry.control.unwrap_or_default(),
         },
         startup: overlay.load_model.or(file.registry.load).unwrap_or_default(),
+        cache_bytes_max: match overlay.cache_bytes_max {
+            Some(bytes) => bytes,
+            None => cache_config(overlay.cache_config.as_deref().unwrap_or_default())?
+                .or(file.cache.bytes_max)
+                .unwrap_or(CACHE_BYTES_MAX),
+        },
         poll: millis("registry.poll_ms", file.registry.poll_ms, POLL_MS)?.max(POLL_MIN),
         settle: millis("registry.settle_ms", file.registry.settle_ms, SETTLE_MS)?,
     };
@@ -224,6 +232,18 @@ fn control(name: &str) -> Result<ControlMode> {
     })
 }
 
+/// Triton's `--cache-config`: `local,size=N`.
+fn cache_config(texts: &[String]) -> Result<Option<u64>> {
+    let mut bytes = None;
+    for text in texts {
+        let size = text.strip_prefix("local,size=").and_then(|size| size.parse().ok());
+        bytes = Some(size.ok_or_else(|| {
+            Error::invalid(format!("cache-config: expected local,size=N, got '{}'", quoted(text)))
+        })?);
+    }
+    Ok(bytes)
+}
+
 fn millis(key: &str, given: Option<u64>, default: u64) -> Result<Duration> {
     let value = given.unwrap_or(default);
     if value > WAIT_MS_LIMIT {
@@ -292,7 +312,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 28);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 29);
     }
 
     #[test]

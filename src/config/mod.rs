@@ -64,6 +64,8 @@ pub struct RegistryConfig {
     pub poll: Duration,
     /// How long a version without digests must have been quiet before it is taken as whole.
     pub settle: Duration,
+    /// Bytes of answers, with the requests they belong to, that are kept for models that allow it.
+    pub cache_bytes_max: u64,
     /// Where what calls have changed is kept across restarts.
     pub state: PathBuf,
 }

@@ -17,6 +17,7 @@ pub struct File {
     pub backend: Option<String>,
     pub onnxruntime: Option<PathBuf>,
     pub registry: Registry,
+    pub cache: Cache,
     pub limits: Limits,
     pub rest: Rest,
     pub grpc_server: Grpc,
@@ -35,6 +36,12 @@ pub struct Registry {
     pub poll_ms: Option<u64>,
     pub settle_ms: Option<u64>,
     pub state: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    pub bytes_max: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -104,6 +111,9 @@ pub struct Overlay {
     pub model_bytes_max: Option<u64>,
     pub model_control_mode: Option<String>,
     pub load_model: Option<Vec<String>>,
+    pub cache_bytes_max: Option<u64>,
+    /// Triton's spelling: `local,size=N`.
+    pub cache_config: Option<Vec<String>>,
     pub body_bytes_max: Option<usize>,
     pub connections_max: Option<usize>,
     pub request_timeout_ms: Option<u64>,

@@ -14,6 +14,7 @@ use super::Label;
 use super::ensemble::Ensemble;
 use super::reshape::{Reshape, Reshapes};
 use super::signature::{Signature, TensorSpec};
+use super::traffic::Traffic;
 use super::warmup;
 use crate::error::{Error, Result, quoted};
 use crate::tensor::{DType, Dim};
@@ -46,6 +47,8 @@ pub struct Manifest {
     pub warmup: Vec<warmup::Sample>,
     /// Whether answers of this model may be kept and given again to an equal request.
     pub response_cache: bool,
+    /// Where requests go that name no version.
+    pub traffic: Option<Traffic>,
     /// Set for a model that is made of other models.
     pub ensemble: Option<Ensemble>,
     /// What a batch holds at most where neither author nor operator said so and the model file
@@ -220,6 +223,7 @@ impl Manifest {
         self.batching.validate()?;
         warmup::validate(&self.warmup)?;
         self.ensemble.as_ref().map_or(Ok(()), Ensemble::validate)?;
+        self.traffic.as_ref().map_or(Ok(()), Traffic::validate)?;
         if self.model_file.as_deref().is_some_and(|name| !is_file_name(name)) {
             return wrong("model_file: expected the name of a file in the version's folder".into());
         }

@@ -10,6 +10,7 @@ pub mod examples;
 pub mod manifest;
 pub mod reshape;
 pub mod signature;
+pub mod traffic;
 pub mod triton_config;
 pub mod warmup;
 

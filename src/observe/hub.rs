@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::metrics::Metrics;
 use super::statistics::{Statistics, VersionStatistics};
 use crate::event::{
-    BatchExecuted, FailureReason, Observe, RequestCompleted, VersionSink, VersionStateChanged,
+    BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
+    VersionSink, VersionStateChanged,
 };
 use crate::model::ModelId;
 
@@ -50,6 +51,15 @@ impl VersionSink for Both {
         self.statistics.batch_executed(batch);
     }
 
+    fn cache_looked_up(&self, lookup: CacheLookedUp) {
+        self.metrics.cache_looked_up(lookup);
+        self.statistics.cache_looked_up(lookup);
+    }
+
+    fn shadow_compared(&self, comparison: ShadowCompared) {
+        self.metrics.shadow_compared(comparison);
+    }
+
     fn request_completed(&self, request: RequestCompleted) {
         self.metrics.request_completed(request);
         self.statistics.request_completed(request);
@@ -79,7 +89,12 @@ mod tests {
         let id = ModelId { name, version: Version::new(1).unwrap() };
         let answer = || {
             let (total, timings) = (Duration::from_micros(9), Timings::default());
-            hub.for_version(&id).request_completed(RequestCompleted { rows: 1, total, timings });
+            hub.for_version(&id).request_completed(RequestCompleted {
+                rows: 1,
+                total,
+                timings,
+                computed: true,
+            });
         };
         let change = |ready: bool, gone: bool| {
             let (state, reason, load) = ("any", None, None);

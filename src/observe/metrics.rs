@@ -12,7 +12,8 @@ use metrics_exporter_prometheus::{
 use super::names::{self, Kind};
 use crate::error::{Error, Result};
 use crate::event::{
-    BatchExecuted, FailureReason, Observe, RequestCompleted, VersionSink, VersionStateChanged,
+    BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
+    VersionSink, VersionStateChanged,
 };
 use crate::model::ModelId;
 
@@ -96,6 +97,12 @@ impl Observe for Metrics {
             invalid: counter(names::REQUEST_INVALID),
             inferences: counter(names::INFERENCE_COUNT),
             executions: counter(names::EXEC_COUNT),
+            cache: [
+                (counter(names::CACHE_MISSES), counter(names::CACHE_MISS_US)),
+                (counter(names::CACHE_HITS), counter(names::CACHE_HIT_US)),
+            ],
+            shadow_rows: counter(names::SHADOW_ROWS),
+            shadow_agreeing: counter(names::SHADOW_AGREEING),
             request: phase(counter(names::REQUEST_US), histogram(names::REQUEST_HISTOGRAM)),
             queue: phase(counter(names::QUEUE_US), histogram(names::QUEUE_HISTOGRAM)),
             input: phase(counter(names::INPUT_US), histogram(names::INPUT_HISTOGRAM)),
@@ -117,6 +124,10 @@ impl Observe for Metrics {
 }
 
 /// The sum and the distribution of one phase.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 struct Phase {
     total_us: Counter,
     histogram: Histogram,
@@ -128,7 +139,7 @@ fn phase(total_us: Counter, histogram: Histogram) -> Phase {
 
 impl Phase {
     fn record(&self, time: Duration) {
-        self.total_us.increment(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.total_us.increment(micros(time));
         self.histogram.record(time.as_secs_f64() * 1e6);
     }
 }
@@ -141,6 +152,10 @@ struct VersionMetrics {
     invalid: Counter,
     inferences: Counter,
     executions: Counter,
+    /// Misses and hits: how many, and their time.
+    cache: [(Counter, Counter); 2],
+    shadow_rows: Counter,
+    shadow_agreeing: Counter,
     request: Phase,
     queue: Phase,
     input: Phase,
@@ -166,10 +181,24 @@ impl VersionSink for VersionMetrics {
         self.batch_requests.record(batch.requests as f64);
     }
 
+    fn cache_looked_up(&self, lookup: CacheLookedUp) {
+        let (count, time_us) = &self.cache[usize::from(lookup.hit)];
+        count.increment(1);
+        time_us.increment(micros(lookup.time));
+    }
+
+    fn shadow_compared(&self, comparison: ShadowCompared) {
+        self.shadow_rows.increment(comparison.rows);
+        self.shadow_agreeing.increment(comparison.agreeing);
+    }
+
     fn request_completed(&self, request: RequestCompleted) {
         self.success.increment(1);
-        self.inferences.increment(request.rows as u64);
         self.request.record(request.total);
+        if !request.computed {
+            return;
+        }
+        self.inferences.increment(request.rows as u64);
         self.queue.record(request.timings.queue);
         self.input.record(request.timings.compute_input);
         self.infer.record(request.timings.compute_infer);
@@ -205,7 +234,12 @@ mod tests {
         let sink = metrics.for_version(&id());
         let us = Duration::from_micros;
         let timings = Timings { queue: us(30), compute_infer: us(7), ..Timings::default() };
-        sink.request_completed(RequestCompleted { rows: 4, total: us(120), timings });
+        sink.request_completed(RequestCompleted {
+            rows: 4,
+            total: us(120),
+            timings,
+            computed: true,
+        });
         sink.batch_executed(BatchExecuted { rows: 4, requests: 1, timings });
         sink.request_failed(FailureReason::Canceled, us(1));
         let text = metrics.handle().render();

@@ -59,6 +59,18 @@ metrics! {
         "Cumulative time of engine calls, in microseconds.";
     OUTPUT_US = Counter "nv_inference_compute_output_duration_us"
         "Cumulative time of parting outputs, in microseconds.";
+    CACHE_HITS = Counter "nv_cache_num_hits_per_model"
+        "Requests answered from kept answers, or with an equal request.";
+    CACHE_MISSES = Counter "nv_cache_num_misses_per_model"
+        "Requests of models with a response cache that had to be computed.";
+    CACHE_HIT_US = Counter "nv_cache_hit_duration_per_model"
+        "Cumulative time of finding kept answers, in microseconds.";
+    CACHE_MISS_US = Counter "nv_cache_miss_duration_per_model"
+        "Cumulative time of looking in vain and keeping the new answer, in microseconds.";
+    SHADOW_ROWS = Counter "galen_shadow_rows"
+        "Rows that this version computed as a shadow and that were compared.";
+    SHADOW_AGREEING = Counter "galen_shadow_rows_agreeing"
+        "Of these, rows in which every output agrees with the answer that was given.";
     REQUEST_HISTOGRAM = Histogram "nv_inference_request_duration_histogram_us"
         "Request time, from door to answer, in microseconds.";
     QUEUE_HISTOGRAM = Histogram "nv_inference_queue_duration_histogram_us"

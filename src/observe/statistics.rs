@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use crate::event::{BatchExecuted, FailureReason, RequestCompleted, VersionSink};
+use crate::event::{
+    BatchExecuted, CacheLookedUp, FailureReason, RequestCompleted, ShadowCompared, VersionSink,
+};
 use crate::model::ModelId;
 
 /// Batch sizes that are told apart; larger ones count with the last.
@@ -85,6 +87,8 @@ pub struct VersionStatistics {
     compute_input: AtomicTally,
     compute_infer: AtomicTally,
     compute_output: AtomicTally,
+    cache_hit: AtomicTally,
+    cache_miss: AtomicTally,
     inferences: AtomicU64,
     executions: AtomicU64,
     last_inference_ms: AtomicU64,
@@ -100,6 +104,8 @@ pub struct Snapshot {
     pub compute_input: Tally,
     pub compute_infer: Tally,
     pub compute_output: Tally,
+    pub cache_hit: Tally,
+    pub cache_miss: Tally,
     /// Rows of all answered requests.
     pub inferences: u64,
     /// Engine calls.
@@ -119,6 +125,8 @@ impl VersionStatistics {
             compute_input: self.compute_input.read(),
             compute_infer: self.compute_infer.read(),
             compute_output: self.compute_output.read(),
+            cache_hit: self.cache_hit.read(),
+            cache_miss: self.cache_miss.read(),
             inferences: self.inferences.load(Ordering::Relaxed),
             executions: self.executions.load(Ordering::Relaxed),
             last_inference_ms: self.last_inference_ms.load(Ordering::Relaxed),
@@ -144,8 +152,18 @@ impl VersionSink for VersionStatistics {
         tally.compute_output.add(batch.timings.compute_output);
     }
 
+    fn cache_looked_up(&self, lookup: CacheLookedUp) {
+        let tally = if lookup.hit { &self.cache_hit } else { &self.cache_miss };
+        tally.add(lookup.time);
+    }
+
+    fn shadow_compared(&self, _comparison: ShadowCompared) {}
+
     fn request_completed(&self, request: RequestCompleted) {
         self.success.add(request.total);
+        if !request.computed {
+            return;
+        }
         self.queue.add(request.timings.queue);
         self.compute_input.add(request.timings.compute_input);
         self.compute_infer.add(request.timings.compute_infer);
@@ -179,7 +197,12 @@ mod tests {
         let sink = statistics.of(&id);
         sink.batch_executed(BatchExecuted { rows: 4, requests: 2, timings });
         for _ in 0..2 {
-            sink.request_completed(RequestCompleted { rows: 2, total: us(20), timings });
+            sink.request_completed(RequestCompleted {
+                rows: 2,
+                total: us(20),
+                timings,
+                computed: true,
+            });
         }
         sink.request_failed(FailureReason::Backend, us(5));
         sink.request_failed(FailureReason::Rejected, us(5));

@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::fingerprint::Fingerprint;
 use super::integrity;
 use super::loader::MemoryFiles;
-use super::manager::{LoadOrder, Reply};
+use super::manager::{LoadOrder, Reply, TrafficCall};
 use super::model::{Lying, Model, Pin};
+use super::steer::{Steering, Turn, promote, roll_back};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::model::{Label, ModelName, Version};
@@ -41,11 +42,15 @@ impl Worker {
         for record in model.records.values_mut().filter(|record| !record.loading) {
             record.forgive();
         }
+        self.pin_parts(name);
         self.take_note(Instant::now());
         Ok(())
     }
 
-    pub(super) fn unload_by_call(&mut self, name: &ModelName) -> Result<()> {
+    pub(super) fn unload_by_call(&mut self, name: &ModelName, dependents: bool) -> Result<()> {
+        if dependents {
+            self.unload_parts(name);
+        }
         let model = self.models.get_mut(name).ok_or_else(|| {
             Error::not_found(format!("Request for unknown model: '{name}' is not found"))
         })?;
@@ -77,11 +82,66 @@ impl Worker {
         Ok(())
     }
 
+    pub(super) fn turn_traffic(&mut self, name: &ModelName, call: TrafficCall) -> Result<()> {
+        let model = self.models.get(name).ok_or_else(|| {
+            Error::not_found(format!("Request for unknown model: '{name}' is not found"))
+        })?;
+        let manifest = Arc::clone(model.effective());
+        let before = self.traffic.of(name, &manifest);
+        let entry = model.entry(Instant::now());
+        let turn = match call {
+            TrafficCall::Set(None) => {
+                self.traffic.set(name, &manifest, None)?;
+                tracing::info!(model = %name, "traffic goes as the configuration says");
+                self.take_note(Instant::now());
+                return Ok(());
+            }
+            TrafficCall::Set(Some(policy)) => {
+                policy.validate()?;
+                for destination in policy.destinations() {
+                    model.destination(destination)?;
+                }
+                let policy = Some(policy);
+                let previous = before.previous;
+                let steering = Steering { policy, by_call: true, previous, note: None };
+                Turn { steering, label: None }
+            }
+            TrafficCall::Promote(to) => {
+                let version = model.destination(&to)?;
+                if entry.ready(version).is_none() {
+                    return Err(Error::not_ready(format!(
+                        "model '{name}', version {version} is not at ready state: what does not \
+                         answer can not be promoted"
+                    )));
+                }
+                promote(&before, version, entry.base().map(|servable| servable.id.version))
+            }
+            TrafficCall::RollBack(reason) => roll_back(&before, reason)?,
+        };
+        let policy = turn.steering.policy.as_ref().map(|policy| format!("{policy:?}"));
+        let note = turn.steering.note.clone();
+        self.traffic.set(name, &manifest, Some(turn.steering))?;
+        if let Some((label, version)) = turn.label {
+            let moved = self.labels.set(name, &manifest, &label, Some(version));
+            if let Err(error) = moved {
+                // Both or neither.
+                self.traffic.set(name, &manifest, before.by_call.then_some(before))?;
+                return Err(error);
+            }
+        }
+        tracing::info!(model = %name, policy, note, "traffic turned");
+        self.take_note(Instant::now());
+        Ok(())
+    }
+
     /// Answers the calls whose model has come as far as it will.
     pub(super) fn answer_loads(&mut self) {
         let now = Instant::now();
         for (name, reply) in std::mem::take(&mut self.waiting) {
-            let settled = self.models.get(&name).is_none_or(|model| model.is_settled(now));
+            let settled = self
+                .models
+                .get(&name)
+                .is_none_or(|model| model.is_settled(now) && !self.awaits_parts(model, now));
             if settled {
                 respond(reply, self.outcome(&name, now));
             } else if !reply.is_closed() {

@@ -4,13 +4,12 @@
 //! something else about that label. So neither an operator's edit nor a call is silently undone.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use super::state;
+use crate::error::{Error, Result};
 use crate::model::{Label, Manifest, ModelName, Version};
 
 /// The name of the file in the state folder.
@@ -37,20 +36,13 @@ impl LabelStore {
     /// Reads what was kept. A file that can not be read is an error: starting without it would
     /// point labels, and so traffic, somewhere else.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        let models = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                Error::invalid(format!(
-                    "{}: {error}; it holds the labels that were moved by calls: restore it, or \
-                     remove it to go back to those of model.toml",
-                    path.display()
-                ))
-            })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => {
-                return Err(Error::invalid(format!("{}: {error}", path.display())));
-            }
-        };
+        let models = state::open(folder, FILE).map_err(|error| {
+            Error::invalid(format!(
+                "{}; it holds the labels that were moved by calls: restore it, or remove it to go \
+                 back to those of model.toml",
+                error.message()
+            ))
+        })?;
         Ok(Self { folder: folder.to_owned(), models })
     }
 
@@ -78,25 +70,7 @@ impl LabelStore {
             moves.insert(label.to_string(), moved);
         }
         self.models.retain(|_, moves| !moves.is_empty());
-        self.save().inspect_err(|_| self.models = before)
-    }
-
-    /// Whole or not at all: written aside, flushed, renamed.
-    fn save(&self) -> Result<()> {
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.folder)?;
-            let aside = self.folder.join(format!("{FILE}.tmp"));
-            let mut file = fs::File::create(&aside)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.models)?)?;
-            file.sync_all()?;
-            fs::rename(aside, self.folder.join(FILE))?;
-            fs::File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|error| {
-            let message = "the label can not be kept: the state folder can not be written to";
-            Error::new(ErrorKind::NotReady, message)
-                .with_detail(format!("{}: {error}", self.folder.display()))
-        })
+        state::save(&self.folder, FILE, &self.models).inspect_err(|_| self.models = before)
     }
 }
 
@@ -120,6 +94,8 @@ fn effective(declared: &BTreeMap<String, u64>, moves: &Moves) -> BTreeMap<Label,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
+    use std::fs;
 
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("galen-labels-{name}-{}", std::process::id()));

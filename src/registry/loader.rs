@@ -11,10 +11,12 @@ use bytes::Bytes;
 use super::files::Root;
 use super::integrity;
 use super::lifecycle::VersionState;
-use super::servable::Servable;
+use super::servable::{Servable, Work};
+use super::table::TableReader;
 use super::warmup;
 use crate::backend::reshaped::reshaped;
 use crate::backend::{Engines, ModelSource, Session};
+use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
 use crate::event::Observe;
@@ -39,6 +41,9 @@ pub struct Loader {
     pub model_bytes_max: u64,
     pub digests: Digests,
     pub observe: Arc<dyn Observe>,
+    /// Where an ensemble finds its models.
+    pub table: TableReader,
+    pub cache: ResponseCache,
 }
 
 /// What is to be loaded.
@@ -59,8 +64,9 @@ impl Loader {
         let begun = Instant::now();
         let Order { id, manifest, .. } = order;
         entered(VersionState::Verifying);
-        if manifest.ensemble.is_some() {
-            return Err(Error::unsupported("ensembles are not supported yet"));
+        if let Some(ensemble) = &manifest.ensemble {
+            entered(VersionState::Loading);
+            return self.assemble(order, ensemble, begun);
         }
         let files = Files { loader: self, order };
         let file = model_file(manifest);
@@ -101,6 +107,7 @@ impl Loader {
         let records_max = policy.batch_size_max.max(1);
         let contract =
             Contract::derive(&signature, &manifest, policy.batch_size_max > 0, records_max)?;
+        let cache = self.cache_of(order);
         let sink = self.observe.for_version(id);
         let scheduler =
             Scheduler::start(id.name.as_str(), executable, sessions, policy, Arc::clone(&sink))?;
@@ -114,10 +121,26 @@ impl Loader {
             backend: engine.name(),
             platform: engine.platform(),
             digest,
-            scheduler,
+            work: Work::Queue(scheduler),
+            cache,
             sink,
             loaded_in: begun.elapsed(),
         })
+    }
+}
+
+impl Loader {
+    /// A place for its answers, where its configuration lets them be kept.
+    pub(super) fn cache_of(&self, order: &Order) -> Option<VersionCache> {
+        let wanted = order.manifest.response_cache;
+        let cache = wanted.then(|| self.cache.for_version()).flatten();
+        if wanted && cache.is_none() {
+            tracing::warn!(
+                model = %order.id,
+                "response_cache is on, but cache.bytes_max is 0: no answers are kept"
+            );
+        }
+        cache
     }
 }
 

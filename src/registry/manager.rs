@@ -12,12 +12,15 @@ use tokio::sync::{oneshot, watch};
 use super::files::Root;
 use super::labels::LabelStore;
 use super::loader::{Loader, MemoryFiles};
+use super::steer::TrafficStore;
 use super::table::TableReader;
 use super::worker::{Event, Worker};
 use crate::backend::Engines;
+use crate::cache::ResponseCache;
 use crate::config::{ControlMode, RegistryConfig};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::event::Observe;
+use crate::model::traffic::{Destination, Traffic};
 use crate::model::{Label, Manifest, ModelName, Version};
 
 /// How far loading has come.
@@ -53,21 +56,23 @@ impl Manager {
         engines: Engines,
         observe: Arc<dyn Observe>,
     ) -> Result<Self> {
+        let table = TableReader::default();
         let loader = Loader {
             root: Root::open(&config.models)?,
             engines,
             model_bytes_max: config.model_bytes_max,
             digests: config.digests,
             observe: Arc::clone(&observe),
+            table: table.clone(),
+            cache: ResponseCache::new(config.cache_bytes_max),
         };
-        let labels = LabelStore::open(&config.state)?;
-        let table = TableReader::default();
+        let kept = (LabelStore::open(&config.state)?, TrafficStore::open(&config.state)?);
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (sender, events) = sync_channel(EVENTS_MAX);
         let mut worker = Worker::new(
             config.clone(),
             loader,
-            labels,
+            kept,
             observe,
             (table.clone(), progress_sender),
             (sender.clone(), events),
@@ -83,6 +88,17 @@ impl Manager {
         let control = Control { mode: config.control, sender, _end: end };
         Ok(Self { table, progress, control })
     }
+}
+
+/// What a call does to a model's traffic.
+#[derive(Debug)]
+pub enum TrafficCall {
+    /// Sets the policy; `None` goes back to that of the configuration.
+    Set(Option<Traffic>),
+    /// Sends all unversioned requests to one version.
+    Promote(Destination),
+    /// Ends a split or shadow, or takes the last promotion back; with the reason, if it is known.
+    RollBack(Option<String>),
 }
 
 /// What a call to load a model brings along.
@@ -131,10 +147,11 @@ impl Control {
     }
 
     /// Takes a model out. Answers when it gets no new requests; those it has accepted finish.
-    pub async fn unload(&self, model: &str) -> Result<()> {
+    /// `dependents`: with it, the models of an ensemble that no other ensemble uses.
+    pub async fn unload(&self, model: &str, dependents: bool) -> Result<()> {
         self.check()?;
         let model = name(model)?;
-        self.ask(|reply| Event::Unload { model, reply }).await
+        self.ask(|reply| Event::Unload { model, dependents, reply }).await
     }
 
     /// Moves a label to a version that lies there, or takes it away.
@@ -153,6 +170,13 @@ impl Control {
             ))
         })?;
         self.ask(|reply| Event::Label { model, label, version, reply }).await
+    }
+
+    /// Changes where unversioned requests go, and keeps that across restarts.
+    pub async fn turn_traffic(&self, model: &str, call: TrafficCall) -> Result<()> {
+        let model = name(model)?;
+        let call = Box::new(call);
+        self.ask(|reply| Event::Traffic { model, call, reply }).await
     }
 
     /// Triton's words, which its clients match on.

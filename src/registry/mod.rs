@@ -3,12 +3,15 @@
 //! `scan` lists what lies there, `describe` reads each model's configuration, `settle` says what is
 //! whole, `source` what ought to serve, `policy` picks the next step, and `worker` takes it:
 //! `files` reads the bytes, `integrity` checks them, `loader` makes a [`Servable`], `warmup` runs
-//! what its author wants run, and `table` is swapped atomically. `lifecycle` is the state
-//! machine, `model` what the worker remembers, `labels` what calls have moved, `calls` what the
+//! what its author wants run (`assemble` does the same for an ensemble, which `parts` keeps in step
+//! with its models), and `table` is swapped atomically. `lifecycle` is the state
+//! machine, `model` what the worker remembers, `labels` and `steer` what calls have moved (kept in
+//! files by `state`), `route` a traffic policy at work, `calls` what the
 //! worker is told to do, and `manager` the registry from outside.
 //!
 //! What this room must not know: protocols, metrics back-ends, who asks.
 
+mod assemble;
 mod calls;
 mod describe;
 mod files;
@@ -19,17 +22,22 @@ mod lifecycle;
 mod loader;
 mod manager;
 mod model;
+mod parts;
 mod policy;
+mod route;
 mod scan;
 mod servable;
 mod settle;
 mod source;
+mod state;
+mod steer;
 mod table;
 mod warmup;
 mod worker;
 
 pub use lifecycle::VersionState;
 pub use loader::MemoryFiles;
-pub use manager::{Control, LoadOrder, Manager, Progress};
-pub use servable::Servable;
+pub use manager::{Control, LoadOrder, Manager, Progress, TrafficCall};
+pub use route::{Counts, OutputCounts, Route};
+pub use servable::{Assembly, Servable, Work};
 pub use table::{ModelEntry, ModelTable, TableReader, VersionEntry};

@@ -8,10 +8,14 @@ use super::fingerprint::Fingerprint;
 use super::lifecycle::VersionState;
 use super::loader::MemoryFiles;
 use super::policy::Snapshot;
+use super::route::Route;
 use super::servable::Servable;
 use super::source::{Found, aspired};
+use super::steer::Steering;
 use super::table::{ModelEntry, VersionEntry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::ensemble::Ensemble;
+use crate::model::traffic::Destination;
 use crate::model::{Label, Manifest, ModelId, ModelName, Version};
 
 /// Which bytes, under which configuration: what a load is of.
@@ -102,6 +106,8 @@ pub struct Model {
     pub lying: BTreeMap<Version, Lying>,
     pub records: BTreeMap<Version, Record>,
     pub labels: BTreeMap<Label, Version>,
+    /// Where unversioned requests go.
+    pub route: Option<Arc<Route>>,
     pub pin: Pin,
 }
 
@@ -117,6 +123,7 @@ impl Model {
             lying: BTreeMap::new(),
             records: BTreeMap::new(),
             labels: BTreeMap::new(),
+            route: None,
             pin,
         }
     }
@@ -175,8 +182,9 @@ impl Model {
                 "no version: expected a folder named by a positive integer, such as 1/",
             ));
         }
-        let labelled: Vec<Version> = self.labels.values().copied().collect();
-        aspired(&self.effective().version_policy, &found, &labelled)
+        let steered = self.route.iter().flat_map(|route| route.versions());
+        let named: Vec<Version> = self.labels.values().copied().chain(steered).collect();
+        aspired(&self.effective().version_policy, &found, &named)
     }
 
     /// What the policy is shown. A model whose configuration is broken stays as it is.
@@ -230,7 +238,39 @@ impl Model {
             };
             versions.insert(*version, entry);
         }
-        ModelEntry { problem, versions, labels: self.labels.clone() }
+        ModelEntry {
+            problem,
+            versions,
+            labels: self.labels.clone(),
+            parts: self.parts(),
+            route: self.route.clone(),
+        }
+    }
+
+    /// The version that a destination is, of those that lie there.
+    pub fn destination(&self, to: &Destination) -> Result<Version> {
+        let version = match to {
+            Destination::Version(version) => Some(*version),
+            Destination::Label(label) => self.labels.get(label).copied(),
+        };
+        version.filter(|version| self.lying.contains_key(version)).ok_or_else(|| {
+            let name = &self.name;
+            Error::not_found(format!("Request for unknown model: '{name}' has no version '{to}'"))
+        })
+    }
+
+    /// Takes a new direction, if it is one: a route that goes on keeps its counts.
+    pub fn steer(&mut self, steering: Steering) {
+        let route = Route::new(steering, &self.labels);
+        let goes_on = self.route.as_ref().is_some_and(|before| before.is_like(&route));
+        if !goes_on {
+            self.route = (!route.is_plain()).then(|| Arc::new(route));
+        }
+    }
+
+    /// The models that it is made of, where it is an ensemble.
+    pub fn parts(&self) -> Vec<ModelName> {
+        self.effective().ensemble.as_ref().map(Ensemble::models).unwrap_or_default()
     }
 
     /// Whether there is nothing left to remember.

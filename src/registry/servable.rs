@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::loader::model_file;
+use super::table::TableLink;
+use crate::cache::VersionCache;
 use crate::event::VersionSink;
+use crate::model::ensemble::Plan;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
 use crate::model::{Contract, Examples, Manifest, ModelId, Signature};
@@ -26,13 +29,48 @@ pub struct Servable {
     pub digest: Option<String>,
     /// Rows with known answers, for documents and tests.
     pub examples: Option<Examples>,
-    pub scheduler: Scheduler,
+    pub work: Work,
+    /// Answers that were given, where the model's configuration lets them be kept.
+    pub cache: Option<VersionCache>,
     pub sink: Arc<dyn VersionSink>,
     /// How long it took from the first byte to readiness.
     pub loaded_in: Duration,
 }
 
+/// What computes a version's answers.
+pub enum Work {
+    /// An engine, behind a queue of its own.
+    Queue(Scheduler),
+    /// Other models, each behind its own.
+    Ensemble(Assembly),
+}
+
+/// Models joined to one. Each is looked up anew by every request, so that it may be replaced while
+/// the ensemble serves.
+pub struct Assembly {
+    pub plan: Plan,
+    pub models: TableLink,
+    /// Most rows in one request; 0 where the first axis is no batch axis.
+    pub batch_size_max: usize,
+}
+
 impl Servable {
+    /// Most rows in one request; 0 where a request is one inference.
+    pub fn batch_size_max(&self) -> usize {
+        match &self.work {
+            Work::Queue(scheduler) => scheduler.policy().batch_size_max,
+            Work::Ensemble(assembly) => assembly.batch_size_max,
+        }
+    }
+
+    /// Sessions that run side by side; none for an ensemble.
+    pub fn instances(&self) -> usize {
+        match &self.work {
+            Work::Queue(scheduler) => scheduler.instances(),
+            Work::Ensemble(_) => 0,
+        }
+    }
+
     /// How it is served, in Triton's terms.
     pub fn triton_config(&self) -> TritonConfig {
         let has_file = self.digest.is_some();
@@ -40,8 +78,8 @@ impl Servable {
             name: self.id.name.as_str(),
             manifest: &self.manifest,
             signature: &self.signature,
-            batch_size_max: self.scheduler.policy().batch_size_max,
-            instances: self.scheduler.instances(),
+            batch_size_max: self.batch_size_max(),
+            instances: self.instances(),
             backend: self.backend,
             platform: self.platform,
             model_file: if has_file { model_file(&self.manifest) } else { "" },

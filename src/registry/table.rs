@@ -1,12 +1,13 @@
 //! The table of models: an immutable snapshot behind an atomic swap. Readers take no lock; the
 //! manager is the one writer.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::lifecycle::VersionState;
+use super::route::Route;
 use super::servable::Servable;
 use crate::error::{Error, Result, quoted};
 use crate::model::{Label, ModelName, Selector, Version};
@@ -28,12 +29,27 @@ pub struct ModelEntry {
     pub problem: Option<String>,
     pub versions: BTreeMap<Version, VersionEntry>,
     pub labels: BTreeMap<Label, Version>,
+    /// Where its unversioned requests go; `None`: to the highest version that is ready.
+    pub route: Option<Arc<Route>>,
+    /// The models that an ensemble is made of; none for a model with an engine.
+    pub parts: Vec<ModelName>,
 }
 
 impl ModelEntry {
     /// The highest version that is ready.
     pub fn latest(&self) -> Option<&Arc<Servable>> {
         self.versions.values().rev().find_map(|entry| entry.servable.as_ref())
+    }
+
+    pub fn ready(&self, version: Version) -> Option<&Arc<Servable>> {
+        self.versions.get(&version)?.servable.as_ref()
+    }
+
+    /// What answers a request that names no version. A destination that is not ready does not
+    /// make the model refuse: the highest version that is ready stands in.
+    pub fn base(&self) -> Option<&Arc<Servable>> {
+        let steered = self.route.as_ref().and_then(|route| route.base);
+        steered.and_then(|version| self.ready(version)).or_else(|| self.latest())
     }
 }
 
@@ -46,13 +62,30 @@ pub struct ModelTable {
 }
 
 impl ModelTable {
+    /// The way from the model `from` to the model `to` through ensembles, if there is one.
+    pub fn path(&self, from: &ModelName, to: &ModelName) -> Option<Vec<ModelName>> {
+        let mut ways = vec![vec![from.clone()]];
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop() {
+            let last = way.last()?;
+            if last == to {
+                return Some(way);
+            }
+            let next = self.models.get(last).map(|entry| &entry.parts[..]).unwrap_or_default();
+            for part in next.iter().filter(|part| seen.insert((*part).clone())) {
+                ways.push(way.iter().chain([part]).cloned().collect());
+            }
+        }
+        None
+    }
+
     /// The servable a request means. The words are Triton's: its clients match on them.
     pub fn resolve(&self, name: &str, selector: Selector<'_>) -> Result<&Arc<Servable>> {
         let Some(model) = self.models.get(name) else {
             return Err(unknown(name, "is not found"));
         };
         let version = match selector {
-            Selector::Latest => return model.latest().ok_or_else(|| none_of(name, model)),
+            Selector::Latest => return model.base().ok_or_else(|| none_of(name, model)),
             Selector::Exact(version) => version,
             Selector::Label(label) => match model.labels.get(label) {
                 Some(version) => *version,
@@ -94,8 +127,29 @@ impl TableReader {
         self.0.load()
     }
 
+    /// The table to keep for longer than a look.
+    pub fn load_full(&self) -> Arc<ModelTable> {
+        self.0.load_full()
+    }
+
+    /// A way back that does not keep the table alive: for what lies in the table itself.
+    pub fn link(&self) -> TableLink {
+        TableLink(Arc::downgrade(&self.0))
+    }
+
     /// The writer's side, for the manager alone.
     pub(super) fn publish(&self, table: ModelTable) {
         self.0.store(Arc::new(table));
+    }
+}
+
+/// A reader that outlives nothing.
+#[derive(Clone)]
+pub struct TableLink(Weak<ArcSwap<ModelTable>>);
+
+impl TableLink {
+    /// `None` once the registry has ended.
+    pub fn upgrade(&self) -> Option<TableReader> {
+        self.0.upgrade().map(TableReader)
     }
 }

@@ -16,12 +16,13 @@ use super::calls::respond;
 use super::labels::LabelStore;
 use super::lifecycle::VersionState;
 use super::loader::{Loader, Order};
-use super::manager::{LoadOrder, Progress, Reply};
+use super::manager::{LoadOrder, Progress, Reply, TrafficCall};
 use super::model::{Key, Lying, Model, Pin};
 use super::policy::{Action, Snapshot, next_action};
 use super::scan::scan;
 use super::servable::Servable;
 use super::settle::Settle;
+use super::steer::TrafficStore;
 use super::table::{ModelTable, TableReader};
 use crate::config::{ControlMode, RegistryConfig};
 use crate::error::{Error, Result};
@@ -49,12 +50,18 @@ pub enum Event {
     },
     Unload {
         model: ModelName,
+        dependents: bool,
         reply: Reply,
     },
     Label {
         model: ModelName,
         label: Label,
         version: Option<Version>,
+        reply: Reply,
+    },
+    Traffic {
+        model: ModelName,
+        call: Box<TrafficCall>,
         reply: Reply,
     },
     /// Nobody is left who could ask for anything.
@@ -65,6 +72,7 @@ pub struct Worker {
     config: RegistryConfig,
     loader: Arc<Loader>,
     pub(super) labels: LabelStore,
+    pub(super) traffic: TrafficStore,
     observe: Arc<dyn Observe>,
     table: TableReader,
     progress: watch::Sender<Progress>,
@@ -87,7 +95,7 @@ impl Worker {
     pub fn new(
         config: RegistryConfig,
         loader: Loader,
-        labels: LabelStore,
+        (labels, traffic): (LabelStore, TrafficStore),
         observe: Arc<dyn Observe>,
         (table, progress): (TableReader, watch::Sender<Progress>),
         (sender, events): (SyncSender<Event>, Receiver<Event>),
@@ -97,6 +105,7 @@ impl Worker {
             config,
             loader: Arc::new(loader),
             labels,
+            traffic,
             observe,
             table,
             progress,
@@ -220,6 +229,8 @@ impl Worker {
     pub(super) fn take_note(&mut self, now: Instant) {
         for model in self.models.values_mut() {
             model.labels = self.labels.of(&model.name, model.effective());
+            let steering = self.traffic.of(&model.name, model.effective());
+            model.steer(steering);
             let changed = match &model.pin {
                 Pin::Unloaded(Some(before)) => model.looks().as_ref() != Some(before),
                 _ => false,
@@ -259,7 +270,7 @@ impl Worker {
         let now = Instant::now();
         loop {
             let snapshots: Vec<Snapshot> =
-                self.models.values().flat_map(|model| model.snapshots(now)).collect();
+                self.models.values().flat_map(|model| self.snapshots(model, now)).collect();
             match next_action(&snapshots, LOADS_MAX) {
                 Some(Action::Load(id)) => self.start_load(&id),
                 Some(Action::Unload(id)) => self.unload(&id),
@@ -313,8 +324,8 @@ impl Worker {
                     model = %id.name,
                     version = id.version.number(),
                     backend = servable.backend,
-                    batch_size_max = servable.scheduler.policy().batch_size_max,
-                    instances = servable.scheduler.instances(),
+                    batch_size_max = servable.batch_size_max(),
+                    instances = servable.instances(),
                     sha256 = servable.digest.as_deref(),
                     load_ms = u64::try_from(servable.loaded_in.as_millis()).unwrap_or(u64::MAX),
                     "version ready"
@@ -328,6 +339,7 @@ impl Worker {
                     record.state = Some(VersionState::Warming);
                 }
                 self.enter(id, VersionState::Ready, Some(load));
+                self.wake_ensembles(&id.name);
             }
             Err(error) => {
                 tracing::error!(
@@ -393,9 +405,14 @@ impl Worker {
                 Ok(()) => self.waiting.push((model, reply)),
                 Err(error) => respond(reply, Err(error)),
             },
-            Event::Unload { model, reply } => respond(reply, self.unload_by_call(&model)),
+            Event::Unload { model, dependents, reply } => {
+                respond(reply, self.unload_by_call(&model, dependents));
+            }
             Event::Label { model, label, version, reply } => {
                 respond(reply, self.move_label(&model, &label, version));
+            }
+            Event::Traffic { model, call, reply } => {
+                respond(reply, self.turn_traffic(&model, *call));
             }
             // Heard where events are received.
             Event::Stop => {}

@@ -83,7 +83,7 @@ impl Scheduler {
     ///
     /// The inputs were checked against the signature. Dropping the result cancels the request.
     pub fn submit(&self, inputs: Vec<Tensor>, terms: Terms) -> Result<Pending> {
-        let rows = self.rows(&inputs)?;
+        let rows = rows_of(&self.model, self.policy.batch_size_max, &inputs)?;
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
         let level = self.policy.level(terms.priority);
@@ -109,28 +109,6 @@ impl Scheduler {
         Ok(Pending { answer, deadline })
     }
 
-    /// Rows of a request: equal in all its tensors, and no more than a batch may have.
-    fn rows(&self, inputs: &[Tensor]) -> Result<usize> {
-        let max = self.policy.batch_size_max;
-        if max == 0 {
-            return Ok(1);
-        }
-        let rows = inputs.first().map_or(0, Tensor::rows);
-        if inputs.iter().any(|input| input.rows() != rows) {
-            return Err(Error::invalid(format!(
-                "all inputs of model '{}' must have the same batch size (their first extent)",
-                self.model
-            )));
-        }
-        if rows > max {
-            return Err(Error::invalid(format!(
-                "inference request batch-size must be <= {max} for '{}'",
-                self.model
-            )));
-        }
-        Ok(rows)
-    }
-
     fn overloaded(&self) -> Error {
         let waiting = u32::try_from(self.policy.queue_depth_max).unwrap_or(u32::MAX);
         let instances = u32::try_from(self.instances.max(1)).unwrap_or(1);
@@ -138,6 +116,26 @@ impl Scheduler {
         let message = format!("Exceeds maximum queue size for model '{}'", self.model);
         Error::new(ErrorKind::Overloaded, message).with_retry_after(each * waiting / instances)
     }
+}
+
+/// Rows of a request: equal in all its tensors, and no more than a batch may have. 1 where there is
+/// no batch axis (`max` is 0).
+pub fn rows_of(model: &str, max: usize, inputs: &[Tensor]) -> Result<usize> {
+    if max == 0 {
+        return Ok(1);
+    }
+    let rows = inputs.first().map_or(0, Tensor::rows);
+    if inputs.iter().any(|input| input.rows() != rows) {
+        return Err(Error::invalid(format!(
+            "all inputs of model '{model}' must have the same batch size (their first extent)"
+        )));
+    }
+    if rows > max {
+        return Err(Error::invalid(format!(
+            "inference request batch-size must be <= {max} for '{model}'"
+        )));
+    }
+    Ok(rows)
 }
 
 /// When the caller is gone: at its own time-out, too, unless the level's policy reads that as the

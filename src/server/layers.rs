@@ -27,6 +27,8 @@ use crate::infer::{RequestContext, TraceContext};
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What keeps a caller at one version of a traffic split.
+pub const AFFINITY_KEY: HeaderName = HeaderName::from_static("x-affinity-key");
 /// A caller's bound on its own wait, in milliseconds.
 pub const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// The same in gRPC's words: up to eight digits and a unit.
@@ -34,6 +36,9 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Longest request id that is taken over from a caller.
 const ID_CHARS_MAX: usize = 128;
+
+/// Longest key that is taken over; a longer one is none.
+const AFFINITY_CHARS_MAX: usize = 256;
 
 /// A router with everything around it.
 #[derive(Clone)]
@@ -93,8 +98,12 @@ fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext
         .map(Duration::from_millis)
         .or_else(|| text(&GRPC_TIMEOUT).and_then(grpc_timeout));
     let patience = asked.unwrap_or(limits.request_timeout).min(limits.request_timeout);
+    let affinity = text(&AFFINITY_KEY)
+        .filter(|key| (1..=AFFINITY_CHARS_MAX).contains(&key.len()))
+        .map(str::to_owned);
     RequestContext {
         id,
+        affinity,
         trace,
         received_at: now,
         deadline: now + patience,
@@ -242,6 +251,10 @@ mod tests {
         let (made, _) = of(&[("x-request-id", ""), ("traceparent", "nonsense")]);
         assert_eq!(made.id.len(), 32);
         assert_ne!(made.trace.trace_id, 0);
+        let (keyed, _) = of(&[("x-affinity-key", "bed-4")]);
+        assert_eq!(keyed.affinity.as_deref(), Some("bed-4"));
+        let (long, _) = of(&[("x-affinity-key", &"x".repeat(257))]);
+        assert_eq!(long.affinity, None);
         let (long, _) = of(&[("x-request-id", &"x".repeat(129))]);
         assert_eq!(long.id.len(), 32);
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Service;
+use super::traffic::Ticket;
+use super::{Service, ensemble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{FailureReason, RequestCompleted};
-use crate::infer::{InferRequest, InferResponse, RequestContext, Served, Timings};
+use crate::infer::{Computed, InferRequest, InferResponse, RequestContext, Served, Timings};
 use crate::model::triton_config::TritonConfig;
 use crate::model::{Contract, Examples, ModelId, Selector, Signature};
-use crate::registry::Servable;
-use crate::scheduler::Terms;
+use crate::registry::{Servable, Work};
+use crate::scheduler::{Terms, rows_of};
 use crate::tensor::{NamedTensor, Tensor, classes};
 
 /// A version that was looked up once and is pinned: what decodes a request is what computes it.
@@ -18,20 +19,21 @@ use crate::tensor::{NamedTensor, Tensor, classes};
 #[derive(Clone)]
 pub struct Target {
     servable: Arc<Servable>,
+    /// There where the model's traffic policy had a choice.
+    pub(super) ticket: Option<Box<Ticket>>,
 }
 
 impl Service {
     /// Pins the version that a request means.
     pub fn resolve(&self, name: &str, selector: Selector<'_>) -> Result<Target> {
         let table = self.0.table.load();
-        let servable = Arc::clone(table.resolve(name, selector)?);
-        Ok(Target { servable })
+        Ok(Target::of(Arc::clone(table.resolve(name, selector)?)))
     }
 }
 
 impl Target {
     pub(super) fn of(servable: Arc<Servable>) -> Self {
-        Self { servable }
+        Self { servable, ticket: None }
     }
 
     pub fn id(&self) -> &ModelId {
@@ -69,6 +71,11 @@ impl Target {
         self.servable.triton_config()
     }
 
+    /// Most rows in one request; 0 where a request is one inference.
+    pub fn batch_size_max(&self) -> usize {
+        self.servable.batch_size_max()
+    }
+
     pub fn examples(&self) -> Option<&Examples> {
         self.servable.examples.as_ref()
     }
@@ -93,28 +100,23 @@ impl Target {
         let selected = self.decoded(context, signature.select(model, &request.outputs))?;
         let classes = request.classes;
         let inputs = self.decoded(context, signature.arrange(model, request.inputs))?;
-        let rows = rows(servable, &inputs);
+        let rows = rows_of(model, servable.batch_size_max(), &inputs);
+        let rows = self.decoded(context, rows)?;
         let terms = Terms {
             received_at: context.received_at,
             deadline: context.deadline,
             priority: request.priority,
             timeout: request.timeout,
         };
-
-        let admitted = servable.scheduler.submit(inputs, terms);
-        let pending = admitted.inspect_err(|error| self.refused(context, rows, error))?;
-        let guard = Guard { target: self, received_at: context.received_at, answered: false };
-        let outcome = pending.wait().await;
-        guard.disarm();
-
-        let computed = outcome.inspect_err(|error| self.failed(context, rows, error))?;
-        let (timings, batch_rows) = (computed.timings, computed.batch_rows);
-        servable.sink.request_completed(RequestCompleted {
-            rows,
-            total: context.received_at.elapsed(),
-            timings,
-        });
-        self.record(context, rows, batch_rows, timings);
+        let call = Call { context, terms, depth: 0 };
+        let outcome = match &self.ticket {
+            None => self.answer(call, rows, inputs).await,
+            Some(ticket) => self.answer_routed(ticket, call, rows, inputs).await,
+        };
+        let computed =
+            outcome.inspect_err(|_| self.record(context, rows, 0, Timings::default()))?;
+        let timings = computed.timings;
+        self.record(context, rows, computed.batch_rows, timings);
         let mut outputs = choose(signature, computed.outputs, &selected)?;
         for (output, &count) in outputs.iter_mut().zip(&classes).filter(|(_, count)| **count > 0) {
             self.classify(output, count)?;
@@ -127,23 +129,68 @@ impl Target {
         let entries = &self.servable.manifest.outputs;
         let entry = entries.iter().find(|entry| entry.name == output.name);
         let labels = entry.map_or(&[][..], |entry| &entry.labels);
-        let batched = self.servable.scheduler.policy().batch_size_max > 0;
+        let batched = self.servable.batch_size_max() > 0;
         output.tensor = classes::top(&output.tensor, count, labels, batched)?;
         Ok(())
     }
 
-    fn refused(&self, context: &RequestContext, rows: usize, error: &Error) {
-        match error.kind() {
-            ErrorKind::InvalidInput => self.servable.sink.request_invalid(),
-            _ => {
-                let total = context.received_at.elapsed();
-                self.servable.sink.request_failed(FailureReason::Rejected, total);
+    /// Computes, or finds an answer that was kept, and counts the outcome. The inputs are in the
+    /// signature's order.
+    pub(super) async fn answer(
+        &self,
+        call: Call<'_>,
+        rows: usize,
+        inputs: Vec<Tensor>,
+    ) -> Result<Computed> {
+        let servable = &self.servable;
+        let received_at = call.context.received_at;
+        let guard = Guard { target: self, received_at, answered: false };
+        let (outcome, computed) = match &servable.cache {
+            None => (self.compute(call, inputs).await, true),
+            Some(cache) => {
+                let compute = self.compute(call, inputs.clone());
+                match cache.answer(&inputs, call.terms.deadline, compute).await {
+                    Ok((answer, looked)) => {
+                        servable.sink.cache_looked_up(looked);
+                        (Ok(answer), !looked.hit)
+                    }
+                    Err(error) => (Err(error), true),
+                }
             }
-        }
-        self.record(context, rows, 0, Timings::default());
+        };
+        guard.disarm();
+        let answer = outcome.inspect_err(|error| self.failed(call.context, error))?;
+        let (total, timings) = (received_at.elapsed(), answer.timings);
+        servable.sink.request_completed(RequestCompleted { rows, total, timings, computed });
+        Ok(answer)
     }
 
-    fn failed(&self, context: &RequestContext, rows: usize, error: &Error) {
+    async fn answer_routed(
+        &self,
+        ticket: &Ticket,
+        call: Call<'_>,
+        rows: usize,
+        inputs: Vec<Tensor>,
+    ) -> Result<Computed> {
+        let outcome = self.answer(call, rows, inputs.clone()).await;
+        // Requests that do not fit the signature never come here: what fails, fails in the engine
+        // or its queue.
+        let failed = outcome.is_err();
+        ticket.settle(self.id().name.as_str(), call.context.received_at.elapsed(), failed);
+        if let Ok(answer) = &outcome {
+            ticket.mirror(self, inputs, answer);
+        }
+        outcome
+    }
+
+    pub(super) async fn compute(&self, call: Call<'_>, inputs: Vec<Tensor>) -> Result<Computed> {
+        match &self.servable.work {
+            Work::Queue(scheduler) => scheduler.submit(inputs, call.terms)?.wait().await,
+            Work::Ensemble(assembly) => ensemble::run(assembly, call, inputs).await,
+        }
+    }
+
+    fn failed(&self, context: &RequestContext, error: &Error) {
         let reason = match error.kind() {
             ErrorKind::DeadlineExceeded | ErrorKind::Overloaded | ErrorKind::NotReady => {
                 FailureReason::Rejected
@@ -156,7 +203,6 @@ impl Target {
         if let Some(detail) = error.detail() {
             tracing::warn!(request_id = %context.id, model = %self.id(), %error, detail, "failed");
         }
-        self.record(context, rows, 0, Timings::default());
     }
 
     fn record(&self, context: &RequestContext, rows: usize, batch_rows: usize, timings: Timings) {
@@ -166,12 +212,13 @@ impl Target {
     }
 }
 
-/// Rows as Triton counts inferences: the batch extent, or 1 for a model without one.
-fn rows(servable: &Servable, inputs: &[Tensor]) -> usize {
-    if servable.scheduler.policy().batch_size_max == 0 {
-        return 1;
-    }
-    inputs.first().map_or(1, Tensor::rows)
+/// What a request carries down to the models that compute for it.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub context: &'a RequestContext,
+    pub terms: Terms,
+    /// How many ensembles it has come through.
+    pub depth: usize,
 }
 
 /// The asked outputs in the asked order.

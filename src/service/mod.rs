@@ -2,21 +2,25 @@
 //! way of writing these calls down.
 
 mod catalog;
+mod ensemble;
 mod examples;
 mod inference;
 mod repository;
 mod statistics;
+mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+pub use crate::registry::OutputCounts;
 pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};
 pub use examples::Agreement;
 pub use inference::Target;
 pub use repository::{IndexEntry, LoadCall};
 pub use statistics::{BatchTally, ModelStatistics, Snapshot, Tally};
+pub use traffic::{ArmReport, TrafficReport};
 
 use crate::observe::statistics::Statistics;
 use crate::registry::{Control, Manager, Progress, TableReader};

@@ -70,8 +70,9 @@ impl Service {
     }
 
     /// Takes a model out; answers when it gets no new requests.
-    pub async fn unload(&self, model: &str) -> Result<()> {
-        self.0.control.unload(model).await
+    /// `dependents`: with it, the models of an ensemble that no other ensemble uses.
+    pub async fn unload(&self, model: &str, dependents: bool) -> Result<()> {
+        self.0.control.unload(model, dependents).await
     }
 
     /// Points a label at a version, or takes it away.

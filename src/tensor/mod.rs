@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod classes;
+pub mod compare;
 mod dtype;
 mod number;
 mod shape;
@@ -99,6 +100,12 @@ impl Tensor {
 
     pub fn into_data(self) -> Bytes {
         self.data
+    }
+
+    /// The same in memory of its own: a slice keeps all of what it was cut from alive.
+    pub fn detached(&self) -> Self {
+        let data = Bytes::copy_from_slice(&self.data);
+        Self { dtype: self.dtype, shape: self.shape.clone(), data }
     }
 
     /// Every element as a double, for comparisons; `None` for BYTES. 64-bit integers are rounded.

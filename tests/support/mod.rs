@@ -61,6 +61,7 @@ impl Registry {
             startup: Vec::new(),
             poll: Duration::from_millis(20),
             settle: Duration::ZERO,
+            cache_bytes_max: 1 << 20,
             state: self.0.join(".galen"),
         }
     }

@@ -49,6 +49,7 @@ pub fn manifest(config: TritonConfig, model: &str) -> Result<Manifest> {
         outputs: config.output.iter().map(|o| output(o, batched)).collect::<Result<_>>()?,
         warmup: config.model_warmup.into_iter().map(sample).collect::<Result<_>>()?,
         response_cache: config.response_cache.is_some_and(|cache| cache.enable),
+        traffic: None,
         ensemble,
         batch_size_completed: (!batched && !is_complete).then_some(BATCH_SIZE_COMPLETED),
     };
@@ -56,7 +57,8 @@ pub fn manifest(config: TritonConfig, model: &str) -> Result<Manifest> {
     Ok(manifest)
 }
 
-const ENSEMBLE: &str = "ensemble";
+/// The platform of an ensemble.
+pub const ENSEMBLE: &str = "ensemble";
 /// The platform of an ONNX model.
 pub const ONNX: &str = "onnxruntime_onnx";
 

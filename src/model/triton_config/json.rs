@@ -7,7 +7,7 @@ use super::fields::{
     self, DynamicBatching, Graph, Input, InstanceGroup, Kind, Latest, Output, Reshape,
     ResponseCache, Specific, TritonConfig, Warmup, WarmupInput,
 };
-use super::into::ONNX;
+use super::into::{ENSEMBLE, ONNX};
 use super::parameters;
 use crate::error::{Error, Result};
 use crate::model::batching::{Batching, QueuePolicy, TimeoutAction};
@@ -47,12 +47,17 @@ impl Served<'_> {
         let manifest = self.manifest;
         let batching = &manifest.batching;
         let batched = self.batch_size_max > 0;
-        let joins = self.batch_size_max > 1 && batching.join;
+        let ensemble = manifest.ensemble.is_some();
+        let joins = !ensemble && self.batch_size_max > 1 && batching.join;
         TritonConfig {
             name: self.name.to_owned(),
             // Triton's word for what both ONNX engines read; no other platform has one.
-            platform: if self.platform == ONNX { ONNX.to_owned() } else { String::new() },
-            backend: self.backend.to_owned(),
+            platform: match self.platform {
+                platform @ (ONNX | ENSEMBLE) => platform.to_owned(),
+                _ => String::new(),
+            },
+            // An ensemble has none.
+            backend: if ensemble { String::new() } else { self.backend.to_owned() },
             version_policy: Some(version_policy(&manifest.version_policy)),
             max_batch_size: narrow(self.batch_size_max),
             input: self.inputs(batched),
@@ -61,17 +66,21 @@ impl Served<'_> {
             dynamic_batching: (joins || batching.priority_levels > 0)
                 .then(|| dynamic_batching(batching, self.batch_size_max)),
             ensemble_scheduling: manifest.ensemble.as_ref().map(ensembling),
-            instance_group: vec![InstanceGroup {
-                name: self.name.to_owned(),
-                kind: Kind::Cpu,
-                count: narrow(self.instances),
-                ..InstanceGroup::default()
-            }],
+            instance_group: if ensemble { Vec::new() } else { vec![self.instances()] },
             default_model_filename: self.model_file.to_owned(),
             parameters: parameters::write(&manifest.engine, &manifest.identity),
             model_warmup: manifest.warmup.iter().map(warmup).collect(),
             response_cache: manifest.response_cache.then_some(ResponseCache { enable: true }),
             ..TritonConfig::default()
+        }
+    }
+
+    fn instances(&self) -> InstanceGroup {
+        InstanceGroup {
+            name: self.name.to_owned(),
+            kind: Kind::Cpu,
+            count: narrow(self.instances),
+            ..InstanceGroup::default()
         }
     }
 

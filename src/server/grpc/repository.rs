@@ -1,6 +1,6 @@
 //! The repository and the statistics in protobuf.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::pb::inference as pb;
 use super::pb::inference::model_repository_parameter::ParameterChoice as Choice;
@@ -40,19 +40,22 @@ pub fn load(request: pb::RepositoryModelLoadRequest) -> Result<(String, LoadCall
     Ok((request.model_name, call))
 }
 
-/// The name of the model to unload. Nothing depends on a model, so `unload_dependents` asks for
-/// nothing.
-pub fn unload(request: pb::RepositoryModelUnloadRequest) -> Result<String> {
+/// The name of the model to unload, and whether those it depends on go with it.
+pub fn unload(request: pb::RepositoryModelUnloadRequest) -> Result<(String, bool)> {
     check_repository(&request.repository_name)?;
-    let known = |(name, _): (&String, &_)| name == "unload_dependents";
-    let parameters: &HashMap<String, pb::ModelRepositoryParameter> = &request.parameters;
-    match parameters.iter().find(|pair| !known(*pair)) {
-        Some((name, _)) => Err(Error::invalid(format!(
-            "parameter '{}': expected 'unload_dependents'",
-            quoted(name)
-        ))),
-        None => Ok(request.model_name),
+    let mut dependents = false;
+    for (name, value) in request.parameters {
+        match (name.as_str(), value.parameter_choice) {
+            ("unload_dependents", Some(Choice::BoolParam(with))) => dependents = with,
+            (name, _) => {
+                return Err(Error::invalid(format!(
+                    "parameter '{}': expected 'unload_dependents' with a boolean",
+                    quoted(name)
+                )));
+            }
+        }
     }
+    Ok((request.model_name, dependents))
 }
 
 pub fn statistics(all: Vec<ModelStatistics>) -> pb::ModelStatisticsResponse {
@@ -80,8 +83,8 @@ fn model_statistics(one: ModelStatistics) -> pb::ModelStatistics {
             compute_input: duration(seen.compute_input),
             compute_infer: duration(seen.compute_infer),
             compute_output: duration(seen.compute_output),
-            cache_hit: duration(Tally::default()),
-            cache_miss: duration(Tally::default()),
+            cache_hit: duration(seen.cache_hit),
+            cache_miss: duration(seen.cache_miss),
         }),
         batch_stats: seen.batches.into_iter().map(batch).collect(),
     }

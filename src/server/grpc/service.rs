@@ -127,7 +127,7 @@ impl GrpcInferenceService for Inference {
         request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Reply<pb::RepositoryModelUnloadResponse> {
         let outcome = match repository::unload(request.into_inner()) {
-            Ok(model) => self.service.unload(&model).await,
+            Ok((model, dependents)) => self.service.unload(&model, dependents).await,
             Err(error) => Err(error),
         };
         answer(outcome.map(|()| pb::RepositoryModelUnloadResponse {}))
@@ -158,7 +158,7 @@ impl Inference {
         mut message: pb::ModelInferRequest,
     ) -> error::Result<pb::ModelInferResponse> {
         let selector = Selector::parse(&message.model_name, &message.model_version)?;
-        let target = self.service.resolve(&message.model_name, selector)?;
+        let target = self.service.route(context, &message.model_name, selector)?;
         let id = std::mem::take(&mut message.id);
         let model = target.id().name.as_str();
         let request = target.decoded(context, convert::request(model, message))?;

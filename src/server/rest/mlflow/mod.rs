@@ -75,8 +75,8 @@ pub async fn invocations(State(door): State<Door>, request: Request) -> Response
 }
 
 async fn answer(door: &Door, request: Request) -> Result<Response<Body>> {
-    let target = door.service.resolve(&model(door)?, Selector::Latest)?;
     let context = context(request.extensions())?;
+    let target = door.service.route(&context, &model(door)?, Selector::Latest)?;
     let (parts, body) = request.into_parts();
     let content = target.decoded(&context, Content::of(&parts.headers))?;
     let body = door.body_for(&target, &context, &parts.headers, body).await?;

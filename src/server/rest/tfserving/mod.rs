@@ -134,8 +134,8 @@ fn wrong_method(allow: &'static str) -> Response<Body> {
 }
 
 async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Response<Body>> {
-    let target = door.service.resolve(&path.model, path.selector()?)?;
     let context = context(request.extensions())?;
+    let target = door.service.route(&context, &path.model, path.selector()?)?;
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let decoded = request::decode(target.signature(), &body, door.nonfinite);

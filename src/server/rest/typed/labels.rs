@@ -83,7 +83,7 @@ fn target(text: &[u8]) -> Result<Version> {
     Version::parse(&target.version).ok_or_else(expected)
 }
 
-fn done(outcome: Result<()>, request_id: Option<&str>) -> Response<Body> {
+pub fn done(outcome: Result<()>, request_id: Option<&str>) -> Response<Body> {
     match outcome {
         Ok(()) => {
             let mut response = Response::new(Body::empty());

@@ -3,6 +3,7 @@
 pub mod labels;
 mod request;
 mod response;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::service::{ModelStatus, Target, VersionStatus};
 pub fn routes() -> Router<Door> {
     Router::new()
         .merge(labels::routes())
+        .merge(traffic::routes())
         .route("/models", get(list))
         .route("/models/{model}", get(show))
         .route("/models/{model}/predict", post(predict))
@@ -140,7 +142,7 @@ async fn answer(
     context: &Arc<RequestContext>,
     request: Request,
 ) -> Result<Response<Body>> {
-    let target = door.service.resolve(&path.model, path.selector()?)?;
+    let target = door.service.route(context, &path.model, path.selector()?)?;
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, context, &parts.headers, body).await?;
     let contract = target.contract();

@@ -248,8 +248,8 @@ pub async fn infer(State(door): State<Door>, path: ModelPath, request: Request) 
 }
 
 async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Response<Body>> {
-    let target = door.service.resolve(&path.model, path.selector()?)?;
     let context = context(request.extensions())?;
+    let target = door.service.route(&context, &path.model, path.selector()?)?;
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let model = target.id().name.as_str();

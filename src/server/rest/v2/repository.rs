@@ -130,10 +130,17 @@ pub async fn load(State(door): State<Door>, path: ModelPath, request: Request) -
 pub async fn unload(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
     let outcome = async {
         let RepositoryRequest { parameters } = read(&door, request).await?;
-        match parameters.keys().find(|name| *name != "unload_dependents") {
-            Some(name) => Err(unexpected(name, "'unload_dependents'")),
-            None => door.service.unload(&path.model).await,
+        if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
+            return Err(unexpected(name, "'unload_dependents'"));
         }
+        let dependents = match parameters.get("unload_dependents") {
+            None => false,
+            Some(Value::Bool(dependents)) => *dependents,
+            Some(_) => {
+                return Err(Error::invalid("parameter 'unload_dependents': expected a boolean"));
+            }
+        };
+        door.service.unload(&path.model, dependents).await
     };
     done(outcome.await)
 }
@@ -259,8 +266,8 @@ impl From<ModelStatistics> for ModelStats {
                 compute_input: seen.compute_input.into(),
                 compute_infer: seen.compute_infer.into(),
                 compute_output: seen.compute_output.into(),
-                cache_hit: Tally::default().into(),
-                cache_miss: Tally::default().into(),
+                cache_hit: seen.cache_hit.into(),
+                cache_miss: seen.cache_miss.into(),
             },
             batch_stats: seen.batches.into_iter().map(batch).collect(),
         }

@@ -1,0 +1,39 @@
+//! Files in the state folder, which keep what calls have changed across restarts.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What was kept; nothing was, where there is no file. A broken file is an error, not an empty one.
+pub fn open<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Result<T> {
+    let path = folder.join(name);
+    let broken = |error: String| Error::invalid(format!("{}: {error}", path.display()));
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| broken(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(broken(error.to_string())),
+    }
+}
+
+/// Whole or not at all: written aside, flushed, renamed.
+pub fn save(folder: &Path, name: &str, content: &impl Serialize) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let aside = folder.join(format!("{name}.tmp"));
+        let mut file = fs::File::create(&aside)?;
+        file.write_all(&serde_json::to_vec_pretty(content)?)?;
+        file.sync_all()?;
+        fs::rename(aside, folder.join(name))?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| {
+        let message = "the change can not be kept: the state folder can not be written to";
+        Error::new(ErrorKind::NotReady, message)
+            .with_detail(format!("{}: {error}", folder.display()))
+    })
+}
