@@ -217,6 +217,21 @@ async fn tritons_modes_leave_the_word_to_one_side() {
     assert_eq!(rig.latest("m"), Some(2));
 }
 
+/// Whoever makes the calls waits for the server to be ready first.
+#[tokio::test]
+async fn a_server_that_nobody_has_asked_for_a_model_is_ready() {
+    let explicit = |config: &mut RegistryConfig| config.control = ControlMode::Explicit;
+    let rig = Rig::new(registry(), explicit).await;
+    assert!(rig.service.readiness().ready);
+    rig.service.load("m", LoadCall::default()).await.unwrap();
+    assert!(rig.service.readiness().ready);
+    rig.service.unload("m").await.unwrap();
+    assert!(rig.service.readiness().ready, "as was wanted");
+    fs::write(rig.registry.path().join("m/model.toml"), "backend = \"tract\"").unwrap();
+    rig.service.load("m", LoadCall::default()).await.unwrap_err();
+    assert!(!rig.service.readiness().ready, "what was wanted does not serve");
+}
+
 #[tokio::test]
 async fn files_may_come_with_the_call() {
     let rig = Rig::new(registry(), |_| {}).await;

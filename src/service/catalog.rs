@@ -43,21 +43,22 @@ pub struct ModelView {
 }
 
 impl Service {
-    /// Ready: loading is over, at least one model answers (or there is none), and the server is not
-    /// shutting down. Strict: every version that ought to serve does.
+    /// Ready: loading is over, at least one model answers (or none ought to, as before the first
+    /// call to load one), and the server is not shutting down. Strict: every version that ought to
+    /// serve does.
     pub fn readiness(&self) -> Readiness {
         let table = self.0.table.load();
         let mut not_ready = Vec::new();
-        let mut any = table.models.is_empty();
+        let mut any = false;
         for (name, entry) in &table.models {
             any |= entry.latest().is_some();
             not_ready.extend(problems(name, entry));
         }
-        let complete = !self.0.readiness_strict || not_ready.is_empty();
+        let complete = not_ready.is_empty() || (any && !self.0.readiness_strict);
         if self.is_draining() {
             not_ready.insert(0, ("server".to_owned(), "shutting down".to_owned()));
         }
-        Readiness { ready: table.settled && any && complete && !self.is_draining(), not_ready }
+        Readiness { ready: table.settled && complete && !self.is_draining(), not_ready }
     }
 
     /// Whether this model (or version) answers; an unknown one is an error.
