@@ -7,6 +7,7 @@
 mod ops;
 mod plan;
 mod signature;
+mod unread;
 mod value;
 mod vet;
 

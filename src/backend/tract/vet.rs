@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
+use super::unread::unread;
 use crate::error::{Error, Result, quoted};
 
 /// Whose operators tract knows. One of any other domain may share its name with one of these.
@@ -17,12 +18,29 @@ const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 pub fn vet<'a>(model: &'a ModelProto, operators: &OnnxOpRegister) -> Result<&'a GraphProto> {
     let graph = model.graph.as_ref().ok_or_else(|| refusal("the file holds no graph"))?;
     let mut unknown = BTreeSet::new();
-    collect_unknown(graph, operators, &mut unknown);
+    each_node(graph, &mut |node| {
+        if !is_known(node, operators) {
+            let domain = if node.domain.is_empty() { "" } else { " of " };
+            unknown.insert(quoted(&format!("{}{domain}{}", node.op_type, node.domain)));
+        }
+    });
     if !unknown.is_empty() {
         let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
         return Err(Error::unsupported(format!(
             "tract can not load the model: it has no operator for {names}; the onnxruntime engine \
              may"
+        )));
+    }
+    let mut misread = None;
+    each_node(graph, &mut |node| {
+        misread = misread.or_else(|| unread(node).map(|attribute| (node, attribute)));
+    });
+    if let Some((node, attribute)) = misread {
+        return Err(Error::unsupported(format!(
+            "tract can not load the model: it would pass over '{attribute}' of the {} '{}' and \
+             answer wrongly; the onnxruntime engine may do it",
+            node.op_type,
+            quoted(&node.name)
         )));
     }
     produces_its_outputs(graph)?;
@@ -33,16 +51,14 @@ fn refusal(reason: &str) -> Error {
     Error::invalid(format!("tract can not load the model: {reason}"))
 }
 
-/// The reader of the file bounds how deep graphs nest, and so this recursion.
-fn collect_unknown(graph: &GraphProto, operators: &OnnxOpRegister, unknown: &mut BTreeSet<String>) {
+/// The nodes of a graph and of those inside it. The reader of the file bounds how deep graphs nest,
+/// and so this recursion.
+fn each_node<'a>(graph: &'a GraphProto, see: &mut impl FnMut(&'a NodeProto)) {
     for node in &graph.node {
-        if !is_known(node, operators) {
-            let domain = if node.domain.is_empty() { "" } else { " of " };
-            unknown.insert(quoted(&format!("{}{domain}{}", node.op_type, node.domain)));
-        }
+        see(node);
         for attribute in &node.attribute {
             for inner in attribute.g.iter().chain(&attribute.graphs) {
-                collect_unknown(inner, operators, unknown);
+                each_node(inner, see);
             }
         }
     }
