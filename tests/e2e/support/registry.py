@@ -18,6 +18,13 @@ class Registry:
         """A copy of a demo model; gives back its folder."""
         return shutil.copytree(MODELS / model, self.path / (name or model))
 
+    def add_onnx(self, name: str, model: bytes, version: int = 1) -> Path:
+        """A model of nothing but its file; gives back its folder."""
+        folder = self.path / name
+        (folder / str(version)).mkdir(parents=True)
+        (folder / str(version) / "model.onnx").write_bytes(model)
+        return folder
+
     def add_echo(
         self,
         name: str,
