@@ -63,8 +63,9 @@ bench: onnxruntime ## run the benchmarks (ARGS="--bench queue" for one of them)
 doc: ## build the crate's pages into target/doc; the first one is the architecture
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
-venv: ## make target/venv, the Python environment of the end-to-end tests
+venv: ## make target/venv and what else the end-to-end tests run
 	@tests/tools/venv.sh $(VENV) tests/requirements.txt
+	@$(PYTHON) tests/tools/fetch_perf_analyzer.py $(TOOLS)/perf_analyzer
 
 clean: ## remove everything that was built or fetched
 	$(CARGO) clean

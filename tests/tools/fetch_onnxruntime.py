@@ -60,7 +60,7 @@ def main() -> None:
     print(f"onnxruntime {version}: fetching {tag}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".onnxruntime-", dir=folder) as scratch:
-        wheel = download(tag, Path(scratch))
+        wheel = download(PIN, tag, Path(scratch))
         unpack(wheel, {member.format(version=version): name, **LICENCES}, Path(scratch), folder)
         fresh = Path(scratch) / "stamp"
         fresh.write_text(line)
@@ -69,15 +69,15 @@ def main() -> None:
     print(f"onnxruntime {version}: {folder / name}")
 
 
-def download(tag: str, scratch: Path) -> Path:
+def download(pin: Path, tag: str, scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(PIN)]
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(pin)]
     command += ["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"]
     command += ["--platform", tag, "--dest", str(scratch)]
     done = subprocess.run(command, check=False)
     if done.returncode != 0:
         sys.exit(
-            f"pip could not download the pinned wheel of {PIN.name} (its message is above). "
+            f"pip could not download the pinned wheel of {pin.name} (its message is above). "
             f"Has {sys.executable} a pip of version 20.3 or newer?"
         )
     return next(scratch.glob("*.whl"))
