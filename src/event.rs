@@ -86,8 +86,17 @@ pub struct VersionStateChanged {
     pub gone: bool,
     /// Why, where there is more to say.
     pub reason: Option<String>,
-    /// How long loading took, once it is over.
-    pub load: Option<Duration>,
+    /// What loading took, once it is over.
+    pub load: Option<LoadCost>,
+}
+
+/// What a load took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadCost {
+    /// From the first byte to readiness.
+    pub time: Duration,
+    /// Growth of resident memory in bytes, where it could be measured.
+    pub memory_bytes: Option<u64>,
 }
 
 /// Hears what happens to one version. Calls come from the hot path: they must not block.

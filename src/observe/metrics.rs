@@ -118,7 +118,11 @@ impl Observe for Metrics {
         let ready = if change.ready { 1.0 } else { 0.0 };
         self.gauge(names::MODEL_READY, labels(&change.id)).set(ready);
         if let Some(load) = change.load {
-            self.gauge(names::LOAD_SECONDS, labels(&change.id)).set(load.as_secs_f64());
+            self.gauge(names::LOAD_SECONDS, labels(&change.id)).set(load.time.as_secs_f64());
+            // A load beside others can not be measured; what was measured before stays.
+            if let Some(bytes) = load.memory_bytes {
+                self.gauge(names::LOAD_MEMORY, labels(&change.id)).set(bytes as f64);
+            }
         }
     }
 }
@@ -220,6 +224,7 @@ impl VersionSink for VersionMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::LoadCost;
     use crate::infer::Timings;
     use crate::model::{ModelName, Version};
 
@@ -259,7 +264,25 @@ mod tests {
             text.contains(&format!("# TYPE {} {}", metric.name, metric.kind.name()))
         };
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
-        // The two that appear with the first state change are not here yet.
-        assert_eq!(seen, names::ALL.len() - 2, "{text}");
+        // The three that appear with the first state change are not here yet.
+        assert_eq!(seen, names::ALL.len() - 3, "{text}");
+    }
+
+    #[test]
+    fn the_memory_of_a_load_is_shown_where_it_was_measured() {
+        let metrics = Metrics::new().unwrap();
+        let loaded = |memory_bytes| {
+            let load = Some(LoadCost { time: Duration::from_millis(250), memory_bytes });
+            let (state, ready, gone, reason) = ("ready", true, false, None);
+            let change = VersionStateChanged { id: id(), state, ready, gone, reason, load };
+            metrics.version_state_changed(&change);
+            metrics.handle().render()
+        };
+        assert!(!loaded(None).contains("galen_model_load_memory_bytes{"));
+        for memory_bytes in [Some(4096), None] {
+            let text = loaded(memory_bytes);
+            let line = "galen_model_load_memory_bytes{model=\"m\",version=\"3\"} 4096\n";
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

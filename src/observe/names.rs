@@ -91,6 +91,8 @@ metrics! {
         "1 while the version answers, 0 while it does not.";
     LOAD_SECONDS = Gauge "nv_model_load_duration_secs"
         "How long the version took to load, in seconds.";
+    LOAD_MEMORY = Gauge "galen_model_load_memory_bytes"
+        "Growth of resident memory while the version loaded, if nothing else did, in bytes.";
     BUILD_INFO = Gauge "galen_build_info"
         "Always 1; its labels tell the build.";
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::loader::{Loader, Order};
 use super::servable::{Assembly, Servable, Work};
 use crate::error::{Error, Result};
+use crate::event::LoadCost;
 use crate::model::ensemble::{Ensemble, Plan};
 use crate::model::manifest::{BackendChoice, Manifest, Refined};
 use crate::model::{Contract, Signature};
@@ -77,7 +78,8 @@ impl Loader {
             work: Work::Ensemble(Assembly { plan, models: self.table.link(), batch_size_max }),
             cache: self.cache_of(order),
             sink: self.observe.for_version(id),
-            loaded_in: begun.elapsed(),
+            file_bytes: 0,
+            load: LoadCost { time: begun.elapsed(), memory_bytes: None },
         })
     }
 }

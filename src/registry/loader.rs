@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::files::Root;
 use super::integrity;
 use super::lifecycle::VersionState;
+use super::memory::Loads;
 use super::servable::{Servable, Work};
 use super::table::TableReader;
 use super::warmup;
@@ -19,7 +20,7 @@ use crate::backend::{Engines, ModelSource, Session};
 use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
-use crate::event::Observe;
+use crate::event::{LoadCost, Observe};
 use crate::model::manifest::{Manifest, OutputEntry, Refined};
 use crate::model::triton_config::complete;
 use crate::model::{Contract, Examples, ModelId, Signature, examples};
@@ -44,6 +45,7 @@ pub struct Loader {
     /// Where an ensemble finds its models.
     pub table: TableReader,
     pub cache: ResponseCache,
+    pub loads: Loads,
 }
 
 /// What is to be loaded.
@@ -61,7 +63,7 @@ pub type MemoryFiles = BTreeMap<String, Bytes>;
 impl Loader {
     /// Loads one version; `entered` hears of every state on the way to `Ready`.
     pub fn load(&self, order: &Order, entered: &dyn Fn(VersionState)) -> Result<Servable> {
-        let begun = Instant::now();
+        let (begun, memory) = (Instant::now(), self.loads.begin());
         let Order { id, manifest, .. } = order;
         entered(VersionState::Verifying);
         if let Some(ensemble) = &manifest.ensemble {
@@ -124,7 +126,8 @@ impl Loader {
             work: Work::Queue(scheduler),
             cache,
             sink,
-            loaded_in: begun.elapsed(),
+            file_bytes: bytes.len() as u64,
+            load: LoadCost { time: begun.elapsed(), memory_bytes: memory.growth() },
         })
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::files::Root;
 use super::labels::LabelStore;
 use super::loader::{Loader, MemoryFiles};
+use super::memory::Loads;
 use super::steer::TrafficStore;
 use super::table::TableReader;
 use super::worker::{Event, Worker};
@@ -65,6 +66,7 @@ impl Manager {
             observe: Arc::clone(&observe),
             table: table.clone(),
             cache: ResponseCache::new(config.cache_bytes_max),
+            loads: Loads::default(),
         };
         let kept = (LabelStore::open(&config.state)?, TrafficStore::open(&config.state)?);
         let (progress_sender, progress) = watch::channel(Progress::default());

@@ -21,6 +21,7 @@ mod labels;
 mod lifecycle;
 mod loader;
 mod manager;
+mod memory;
 mod model;
 mod parts;
 mod policy;

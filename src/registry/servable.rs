@@ -1,12 +1,11 @@
 //! What a version is while it serves. The last handle that drops it ends its workers and frees it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::loader::model_file;
 use super::table::TableLink;
 use crate::cache::VersionCache;
-use crate::event::VersionSink;
+use crate::event::{LoadCost, VersionSink};
 use crate::model::ensemble::Plan;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
@@ -33,8 +32,9 @@ pub struct Servable {
     /// Answers that were given, where the model's configuration lets them be kept.
     pub cache: Option<VersionCache>,
     pub sink: Arc<dyn VersionSink>,
-    /// How long it took from the first byte to readiness.
-    pub loaded_in: Duration,
+    /// Size of the model file; 0 for an engine that has none.
+    pub file_bytes: u64,
+    pub load: LoadCost,
 }
 
 /// What computes a version's answers.

@@ -26,7 +26,7 @@ use super::steer::TrafficStore;
 use super::table::{ModelTable, TableReader};
 use crate::config::{ControlMode, RegistryConfig};
 use crate::error::{Error, Result};
-use crate::event::{Observe, VersionStateChanged};
+use crate::event::{LoadCost, Observe, VersionStateChanged};
 use crate::model::{Label, ModelId, ModelName, Version};
 
 /// Load threads at most: loading is memory- and processor-hungry beside live traffic.
@@ -327,12 +327,14 @@ impl Worker {
                     batch_size_max = servable.batch_size_max(),
                     instances = servable.instances(),
                     sha256 = servable.digest.as_deref(),
-                    load_ms = u64::try_from(servable.loaded_in.as_millis()).unwrap_or(u64::MAX),
+                    load_ms = u64::try_from(servable.load.time.as_millis()).unwrap_or(u64::MAX),
+                    file_bytes = servable.file_bytes,
+                    memory_bytes = servable.load.memory_bytes,
                     "version ready"
                 );
                 record.succeeded();
                 record.serving = Some(key);
-                let load = servable.loaded_in;
+                let load = servable.load;
                 // The new one serves from the next request on; the old one finishes what it has.
                 if let Some(old) = record.servable.replace(Arc::new(servable)) {
                     self.leaving.push((old, None));
@@ -443,7 +445,7 @@ impl Worker {
     }
 
     /// Moves a version to its next state and publishes the table; announced after it is true.
-    fn enter(&mut self, id: &ModelId, state: VersionState, load: Option<Duration>) {
+    fn enter(&mut self, id: &ModelId, state: VersionState, load: Option<LoadCost>) {
         let Some(model) = self.models.get_mut(&id.name) else { return };
         let Some(record) = model.records.get_mut(&id.version) else { return };
         // While it serves, the steps of its successor are not its own.

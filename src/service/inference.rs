@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::traffic::Ticket;
 use super::{Service, ensemble};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{FailureReason, RequestCompleted};
+use crate::event::{FailureReason, LoadCost, RequestCompleted};
 use crate::infer::{Computed, InferRequest, InferResponse, RequestContext, Served, Timings};
 use crate::model::triton_config::TritonConfig;
 use crate::model::{Contract, Examples, ModelId, Selector, Signature};
@@ -60,6 +60,16 @@ impl Target {
     /// SHA-256 of the model file, for an engine that has one.
     pub fn digest(&self) -> Option<&str> {
         self.servable.digest.as_deref()
+    }
+
+    /// Size of the model file, for an engine that has one.
+    pub fn file_bytes(&self) -> Option<u64> {
+        self.servable.digest.as_ref().map(|_| self.servable.file_bytes)
+    }
+
+    /// What loading took.
+    pub fn load_cost(&self) -> LoadCost {
+        self.servable.load
     }
 
     pub fn description(&self) -> Option<&str> {

@@ -10,7 +10,7 @@ import pytest
 from support import oip
 from support.demo import example
 from support.exposition import Scrape
-from support.server import REPOSITORY, until
+from support.server import MODELS, REPOSITORY, until
 
 PHASES = ["request", "queue", "compute_input", "compute_infer", "compute_output"]
 HISTOGRAMS = [f"nv_inference_{phase}_duration_histogram_us" for phase in PHASES]
@@ -50,7 +50,15 @@ def slow_calls(service, count: int) -> list:
     return [service.ModelInfer.future(request, timeout=30) for _ in range(count)]
 
 
+def load_alone(server):
+    """Loads add-sub again while nothing else loads, so that its memory can be measured."""
+    for call in ("unload", "load"):
+        assert server.post(f"/v2/repository/models/add-sub/{call}").ok
+    return Scrape(server).families.get("galen_model_load_memory_bytes")
+
+
 def test_every_metric_of_the_list_is_there(server):
+    until(lambda: load_alone(server))
     assert server.post("/v2/models/add-sub/infer", example("add-sub").body()).ok
     families = Scrape(server).families
     kinds = {name: family.type for name, family in families.items()}
@@ -72,6 +80,22 @@ def test_the_build_and_the_models_are_told(server):
     assert build.labels["version"] == server.get("/v2").json()["version"]
     assert scrape.value("galen_model_ready", **ADD_SUB) == 1
     assert scrape.value("nv_model_load_duration_secs", **ADD_SUB) > 0
+
+
+def test_what_a_model_takes_is_told_on_every_page(server):
+    until(lambda: load_alone(server))
+    measured = Scrape(server).value("galen_model_load_memory_bytes", **ADD_SUB)
+    (version,) = server.get("/models/add-sub").json()["versions"]
+    assert version["load_memory_bytes"] == measured
+    file = MODELS / "add-sub/1/model.onnx"
+    assert version["model_file_bytes"] == file.stat().st_size
+    (echo_version,) = server.get("/models/slow").json()["versions"]
+    assert "model_file_bytes" not in echo_version
+    line = server.log.wait_for(message="version ready", model="add-sub", memory_bytes=measured)[0]
+    assert line["file_bytes"] == version["model_file_bytes"]
+    # Triton's index stays Triton's.
+    index = server.post("/v2/repository/index").json()
+    assert {key for entry in index for key in entry} <= {"name", "version", "state", "reason"}
 
 
 def test_counts_equal_what_was_sent(server):

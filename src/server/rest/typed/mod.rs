@@ -67,7 +67,7 @@ pub struct Version {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// The engine that computes it; there while it is ready, as are the next two.
+    /// The engine that computes it; there while it is ready, as is what follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     backend: Option<&'static str>,
@@ -77,6 +77,12 @@ pub struct Version {
     /// Digest of its model file.
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    /// Size of its model file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_file_bytes: Option<u64>,
+    /// Growth of the server's resident memory while it loaded; there if nothing else loaded then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_memory_bytes: Option<u64>,
 }
 
 /// All models with their versions
@@ -118,6 +124,8 @@ fn describe(door: &Door, status: ModelStatus) -> Model {
             backend: target.as_ref().map(Target::backend),
             records_max: target.as_ref().map(|target| target.contract().records_max),
             sha256: target.as_ref().and_then(Target::digest).map(str::to_owned),
+            model_file_bytes: target.as_ref().and_then(Target::file_bytes),
+            load_memory_bytes: target.as_ref().and_then(|target| target.load_cost().memory_bytes),
         }
     });
     let versions = versions.collect();
