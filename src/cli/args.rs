@@ -24,11 +24,13 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Load every model, compare it with its examples and report what is wrong, without serving
     Check(Box<CheckArgs>),
+    /// Load one model and say how it would be served and why, and what does not fit
+    Explain(Box<ExplainArgs>),
     /// Print a completion script for a shell
     Completions { shell: Shell },
 }
 
-/// What `serve` and `check` share.
+/// What the commands share that load models.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
     /// Configuration file [default: galen.toml, if it is there]
@@ -168,6 +170,27 @@ pub struct CheckArgs {
     pub common: CommonArgs,
 }
 
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "Examples:\n  galen explain breast-cancer\n  galen explain \
+                        breast-cancer/2 --models ./models --json")]
+pub struct ExplainArgs {
+    /// The model, or one version of it: a number or a label
+    #[arg(value_name = "MODEL[/VERSION]")]
+    pub model: String,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// The registry directory [default: ./models]
+    #[arg(long, value_name = "DIR", env = "GALEN_MODELS")]
+    #[arg(aliases = ["model-repository", "model-store"])]
+    pub models: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
 impl CommonArgs {
     fn into_overlay(self) -> Overlay {
         Overlay {
@@ -216,6 +239,12 @@ impl ServeArgs {
 }
 
 impl CheckArgs {
+    pub fn into_overlay(self) -> Overlay {
+        Overlay { models: self.models, ..self.common.into_overlay() }
+    }
+}
+
+impl ExplainArgs {
     pub fn into_overlay(self) -> Overlay {
         Overlay { models: self.models, ..self.common.into_overlay() }
     }

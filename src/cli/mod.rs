@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod explain;
 mod progress;
 mod serve;
 
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(*args),
+        Command::Explain(args) => explain::run(*args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "galen", &mut std::io::stdout());
             ExitCode::SUCCESS

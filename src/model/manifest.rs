@@ -12,8 +12,9 @@ use serde::Deserialize;
 
 use super::Label;
 use super::ensemble::Ensemble;
-use super::reshape::{Reshape, Reshapes};
-use super::signature::{Signature, TensorSpec};
+use super::refine::{Declared, INPUTS, OUTPUTS, check_entry, check_features, fill_in, find};
+use super::reshape::Reshapes;
+use super::signature::Signature;
 use super::traffic::Traffic;
 use super::warmup;
 use crate::error::{Error, Result, quoted};
@@ -317,7 +318,7 @@ impl Manifest {
     }
 
     /// What the manifest says of tensors, inputs and outputs alike.
-    fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
+    pub fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
         let inputs = self.inputs.iter().map(|entry| Declared {
             list: INPUTS,
             name: &entry.name,
@@ -343,46 +344,6 @@ pub struct Refined {
     pub reshapes: Reshapes,
 }
 
-const INPUTS: &str = "inputs";
-const OUTPUTS: &str = "outputs";
-
-/// What is said of one tensor.
-struct Declared<'a> {
-    list: &'static str,
-    name: &'a str,
-    datatype: Option<&'a str>,
-    shape: Option<&'a [i64]>,
-    reshape: Option<&'a [i64]>,
-}
-
-impl Declared<'_> {
-    fn engine_shape(&self) -> Option<&[i64]> {
-        self.reshape.or(self.shape)
-    }
-
-    fn spec(&self) -> Result<TensorSpec> {
-        let (Some(datatype), Some(shape)) = (self.datatype, self.engine_shape()) else {
-            return Err(Error::invalid(format!(
-                "tensor '{}': expected datatype and shape, as no model file carries them",
-                self.name
-            )));
-        };
-        let name = self.name.to_owned();
-        Ok(TensorSpec { dtype: dtype(&name, datatype)?, dims: dims(&name, shape)?, name })
-    }
-
-    fn reshape(&self) -> Result<Option<Reshape>> {
-        let Some(engine) = self.reshape else { return Ok(None) };
-        let Some(callers) = self.shape else {
-            return Err(Error::invalid(format!(
-                "reshape of '{}': expected a shape beside it",
-                self.name
-            )));
-        };
-        Reshape::new(self.name, dims(self.name, callers)?, dims(self.name, engine)?).map(Some)
-    }
-}
-
 /// Bounds as those of `batching`.
 pub const INSTANCES_MAX: usize = 64;
 pub const THREADS_MAX: usize = 256;
@@ -400,79 +361,17 @@ pub(super) fn dtype(name: &str, text: &str) -> Result<DType> {
     })
 }
 
-fn dims(name: &str, shape: &[i64]) -> Result<Vec<Dim>> {
+pub(super) fn dims(name: &str, shape: &[i64]) -> Result<Vec<Dim>> {
     shape.iter().map(|&dim| Dim::from_wire(dim)).collect::<Option<_>>().ok_or_else(|| {
         Error::invalid(format!("shape of '{name}': extents are -1 (any) or 0 and more"))
     })
 }
 
-/// Position of the tensor that an entry speaks of.
-fn find(entry: &Declared<'_>, specs: &[TensorSpec]) -> Result<usize> {
-    specs.iter().position(|spec| spec.name == entry.name).ok_or_else(|| {
-        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-        let Declared { list, name, .. } = entry;
-        Error::invalid(format!("{list}: the model has no tensor '{name}'; it has {names:?}"))
-    })
-}
-
-/// Takes the extents that the model file leaves open. Ranks were checked to be equal.
-fn fill_in(spec: &mut TensorSpec, shape: &[i64]) {
-    for (dim, declared) in spec.dims.iter_mut().zip(shape) {
-        if let (Dim::Any, Some(fixed)) = (*dim, Dim::from_wire(*declared)) {
-            *dim = fixed;
-        }
-    }
-}
-
-fn check_entry(entry: &Declared<'_>, spec: &TensorSpec) -> Result<()> {
-    let Declared { list, name, .. } = entry;
-    if let Some(text) = entry.datatype
-        && dtype(name, text)? != spec.dtype
-    {
-        return Err(Error::invalid(format!(
-            "{list}: '{name}' is declared as {text}, but the model file says {}",
-            spec.dtype
-        )));
-    }
-    let Some(shape) = entry.engine_shape() else { return Ok(()) };
-    let declared = dims(name, shape)?;
-    // An engine may know less than the author ("any" for a fixed extent), never something else.
-    let fits = |(a, b): (&Dim, &Dim)| a == b || *a == Dim::Any || *b == Dim::Any;
-    if declared.len() != spec.dims.len() || !declared.iter().zip(&spec.dims).all(fits) {
-        return Err(Error::invalid(format!(
-            "{list}: '{name}' is declared with shape {shape:?}, but the model file says {}",
-            spec.dims_text()
-        )));
-    }
-    Ok(())
-}
-
-fn check_features(spec: &TensorSpec, features: &[Feature]) -> Result<()> {
-    let name = &spec.name;
-    let is_number = spec.dtype != DType::Bytes && spec.dtype != DType::Bool;
-    if spec.dims.len() != 2 || !spec.dims[1].admits(features.len()) || !is_number {
-        return Err(Error::invalid(format!(
-            "inputs: '{name}' has {} features, but the model file says {} {}; features name the \
-             columns of a numeric tensor of shape [rows, features]",
-            features.len(),
-            spec.dtype,
-            spec.dims_text()
-        )));
-    }
-    for (i, feature) in features.iter().enumerate() {
-        if features[..i].iter().any(|other| other.name == feature.name) {
-            return Err(Error::invalid(format!(
-                "inputs: '{name}' has two features named '{}'",
-                feature.name
-            )));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TensorSpec;
+    use crate::tensor::DType;
 
     #[test]
     fn an_unknown_key_is_an_error_with_line_and_nearest_name() {

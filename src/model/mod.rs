@@ -8,6 +8,8 @@ pub mod contract;
 pub mod ensemble;
 pub mod examples;
 pub mod manifest;
+pub mod mend;
+pub mod refine;
 pub mod reshape;
 pub mod signature;
 pub mod traffic;

@@ -20,9 +20,9 @@ pub fn fingerprint(folder: &Path) -> Fingerprint {
     Fingerprint::of_files(folder, &FILES)
 }
 
-/// Whether there is one at all.
-pub fn is_there(folder: &Path) -> bool {
-    FILES.iter().any(|file| folder.join(file).exists())
+/// The name of the file, where there is one.
+pub fn file(folder: &Path) -> Option<&'static str> {
+    FILES.into_iter().find(|file| folder.join(file).exists())
 }
 
 /// What the configuration of the model `name` says; the default where there is none.

@@ -61,8 +61,14 @@ pub struct Order {
 pub type MemoryFiles = BTreeMap<String, Bytes>;
 
 impl Loader {
-    /// Loads one version; `entered` hears of every state on the way to `Ready`.
-    pub fn load(&self, order: &Order, entered: &dyn Fn(VersionState)) -> Result<Servable> {
+    /// Loads one version; `entered` hears of every state on the way to `Ready`, and `found` of the
+    /// model file's own signature.
+    pub fn load(
+        &self,
+        order: &Order,
+        entered: &dyn Fn(VersionState),
+        found: &dyn Fn(&Signature),
+    ) -> Result<Servable> {
         let (begun, memory) = (Instant::now(), self.loads.begin());
         let Order { id, manifest, .. } = order;
         entered(VersionState::Verifying);
@@ -89,6 +95,7 @@ impl Loader {
 
         entered(VersionState::Loading);
         let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
+        found(executable.signature());
         // A batch size that nobody asked for may turn out to be no batch size at all.
         let wanted = manifest.batching.batch_size_max.is_some();
         let mut manifest = complete(manifest, executable.signature())?;

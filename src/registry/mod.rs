@@ -6,7 +6,8 @@
 //! what its author wants run (`assemble` does the same for an ensemble, which `parts` keeps in step
 //! with its models), and `table` is swapped atomically. `lifecycle` is the state
 //! machine, `model` what the worker remembers, `labels` and `steer` what calls have moved (kept in
-//! files by `state`), `route` a traffic policy at work, `calls` what the
+//! files by `state`), `route` a traffic policy at work, `inspect` looks at one
+//! model without serving it, `calls` what the
 //! worker is told to do, and `manager` the registry from outside.
 //!
 //! What this room must not know: protocols, metrics back-ends, who asks.
@@ -16,6 +17,7 @@ mod calls;
 mod describe;
 mod files;
 mod fingerprint;
+mod inspect;
 mod integrity;
 mod labels;
 mod lifecycle;
@@ -36,6 +38,7 @@ mod table;
 mod warmup;
 mod worker;
 
+pub use inspect::{Inspected, Inspection, inspect};
 pub use lifecycle::VersionState;
 pub use loader::MemoryFiles;
 pub use manager::{Control, LoadOrder, Manager, Progress, TrafficCall};

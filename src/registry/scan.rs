@@ -47,7 +47,7 @@ pub fn scan(
         // A folder that vanishes while we look is one that is not there.
         let Ok(versions) = versions(&folder) else { continue };
         let config = describe::fingerprint(&folder);
-        if versions.is_empty() && !describe::is_there(&folder) {
+        if versions.is_empty() && describe::file(&folder).is_none() {
             continue;
         }
         let Some(name) = ModelName::new(&name) else {

@@ -71,6 +71,11 @@ impl Servable {
         }
     }
 
+    /// Name of the model file in the version's folder.
+    pub fn model_file(&self) -> &str {
+        model_file(&self.manifest)
+    }
+
     /// How it is served, in Triton's terms.
     pub fn triton_config(&self) -> TritonConfig {
         let has_file = self.digest.is_some();
@@ -82,7 +87,7 @@ impl Servable {
             instances: self.instances(),
             backend: self.backend,
             platform: self.platform,
-            model_file: if has_file { model_file(&self.manifest) } else { "" },
+            model_file: if has_file { self.model_file() } else { "" },
         };
         served.to_config()
     }

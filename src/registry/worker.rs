@@ -301,7 +301,7 @@ impl Worker {
                     let _ = sender.send(Event::Entered(thread_id.clone(), state));
                 }
             };
-            let load = || loader.load(&order, &entered);
+            let load = || loader.load(&order, &entered, &|_| {});
             let outcome = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| {
                 Err(Error::invalid("the engine panicked while it loaded the model"))
             });

@@ -1,0 +1,168 @@
+//! One model looked at from close by: its versions are loaded one after another, as a server would,
+//! and let go. For tools that explain; nothing here serves.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::describe;
+use super::files::Root;
+use super::labels::LabelStore;
+use super::loader::{Loader, Order};
+use super::memory::Loads;
+use super::scan::{Candidate, scan};
+use super::servable::Servable;
+use super::source::{Found, aspired};
+use crate::backend::Engines;
+use crate::config::RegistryConfig;
+use crate::error::{Error, Result, nearest, quoted};
+use crate::event::Unobserved;
+use crate::model::{Label, Manifest, ModelId, ModelName, Selector, Signature, Version};
+
+/// What was found out about one model.
+pub struct Inspection {
+    pub name: ModelName,
+    /// The name of the configuration file, where there is one.
+    pub config_file: Option<&'static str>,
+    /// What was asked for; the default where the file can not be used.
+    pub manifest: Manifest,
+    pub labels: BTreeMap<Label, Version>,
+    /// Why no version can be tried.
+    pub problem: Option<Error>,
+    /// All that lie there.
+    pub versions: Vec<Version>,
+    /// Those that were looked at.
+    pub inspected: Vec<Inspected>,
+    /// Those that would serve.
+    pub wanted: BTreeSet<Version>,
+    /// Name and platform of the engine that the configuration gets, or why it gets none.
+    pub engine: Result<(&'static str, &'static str)>,
+    /// Why ONNX Runtime is not to be had, where it is not.
+    pub onnxruntime_missing: Option<Error>,
+}
+
+/// What was found out about one version.
+pub struct Inspected {
+    pub version: Version,
+    /// The signature in the model file, where it came that far.
+    pub found: Option<Signature>,
+    pub outcome: Result<Servable>,
+}
+
+/// Looks at a model, or at one version of it. A name that is none is an error that says which one
+/// may have been meant.
+pub fn inspect(
+    config: &RegistryConfig,
+    engines: Engines,
+    model: &str,
+    version: &str,
+) -> Result<Inspection> {
+    let root = Root::open(&config.models)?;
+    let scan = scan(&root, &config.models, &|_| None)?;
+    let names: Vec<ModelName> = scan.candidates.iter().map(|found| found.name.clone()).collect();
+    let found = scan.candidates.into_iter().find(|found| found.name.as_str() == model);
+    let candidate = found.ok_or_else(|| unknown_model(config, model, &names))?;
+    let Candidate { name, manifest, versions, .. } = candidate;
+    let (manifest, mut problem) = match manifest.unwrap_or_else(|| Ok(Manifest::default())) {
+        Ok(manifest) => (manifest, None),
+        Err(error) => (Manifest::default(), Some(error)),
+    };
+    let labels = LabelStore::open(&config.state)?.of(&name, &manifest);
+    let versions: Vec<Version> = versions.into_iter().map(|(version, _)| version).collect();
+    let asked = match Selector::parse(model, version)? {
+        Selector::Latest => None,
+        Selector::Exact(version) => Some(version),
+        Selector::Label(label) => Some(*labels.get(label).ok_or_else(|| {
+            let near = nearest(label, labels.keys().map(Label::as_str));
+            Error::not_found(format!("model '{name}' has no label '{label}'{}", hint(near)))
+        })?),
+    };
+    if let Some(asked) = asked.filter(|asked| !versions.contains(asked)) {
+        return Err(unknown_version(&name, asked, &versions));
+    }
+    if versions.is_empty() && problem.is_none() {
+        let message = "no version: expected a folder named by a positive integer, such as 1/";
+        problem = Some(Error::invalid(message));
+    }
+
+    let config_file = describe::file(&config.models.join(name.as_str()));
+    let loader = Loader {
+        root,
+        engines,
+        model_bytes_max: config.model_bytes_max,
+        digests: config.digests,
+        observe: Arc::new(Unobserved),
+        loads: Loads::default(),
+    };
+    let engine = loader.engines.choose(manifest.backend);
+    let engine = engine.map(|engine| (engine.name(), engine.platform()));
+    let onnxruntime_missing = loader.engines.onnxruntime_missing().cloned();
+    let shared = Arc::new(manifest.clone());
+    let looked_at = versions.iter().filter(|_| problem.is_none());
+    let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
+    let inspected: Vec<Inspected> =
+        looked_at.map(|version| look(&loader, &name, *version, &shared)).collect();
+    let found: Vec<Found> = (versions.iter())
+        .map(|version| {
+            let failed = |one: &Inspected| one.version == *version && one.outcome.is_err();
+            Found { version: *version, quiet: true, failed: inspected.iter().any(failed) }
+        })
+        .collect();
+    let labelled: Vec<Version> = labels.values().copied().collect();
+    let wanted = match aspired(&manifest.version_policy, &found, &labelled) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            problem.get_or_insert(error);
+            BTreeSet::new()
+        }
+    };
+    Ok(Inspection {
+        name,
+        config_file,
+        manifest,
+        labels,
+        problem,
+        versions,
+        inspected,
+        wanted,
+        engine,
+        onnxruntime_missing,
+    })
+}
+
+fn look(
+    loader: &Loader,
+    name: &ModelName,
+    version: Version,
+    manifest: &Arc<Manifest>,
+) -> Inspected {
+    let id = ModelId { name: name.clone(), version };
+    let order = Order { id, manifest: Arc::clone(manifest), memory: None };
+    let found = RefCell::new(None);
+    let load = || loader.load(&order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
+    let outcome = catch_unwind(AssertUnwindSafe(load))
+        .unwrap_or_else(|_| Err(Error::invalid("the engine panicked while it loaded the model")));
+    Inspected { version, found: found.into_inner(), outcome }
+}
+
+fn unknown_model(config: &RegistryConfig, model: &str, names: &[ModelName]) -> Error {
+    let near = nearest(model, names.iter().map(ModelName::as_str));
+    Error::not_found(format!(
+        "there is no model '{}' in {}{}",
+        quoted(model),
+        config.models.display(),
+        hint(near)
+    ))
+}
+
+fn unknown_version(name: &ModelName, asked: Version, versions: &[Version]) -> Error {
+    let near = versions.iter().min_by_key(|version| version.number().abs_diff(asked.number()));
+    let near = near.map(Version::to_string);
+    let hint = hint(near.as_deref());
+    Error::not_found(format!("model '{name}' has no version {asked}{hint}"))
+}
+
+fn hint(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"))
+}
