@@ -32,6 +32,10 @@ pub struct ModelSource<'a> {
     pub manifest: &'a Manifest,
 }
 
+/// Reads a file of the version's folder by its path beneath it, up to a size; one that is not there
+/// is an error. What it gives is what is hashed.
+pub type ReadFile<'a> = &'a mut dyn FnMut(&str, u64) -> Result<Bytes>;
+
 /// An engine that can load models.
 pub trait Backend: Send + Sync {
     /// The name used in `model.toml`, logs and metadata.
@@ -40,6 +44,11 @@ pub trait Backend: Send + Sync {
     fn platform(&self) -> &'static str;
     /// Whether the engine reads a model file at all.
     fn needs_model_file(&self) -> bool;
+    /// The model file together with the data that it names in other files of its folder, in one
+    /// piece of at most `bytes_max`. What needs nothing taken in stays as it is.
+    fn gather(&self, file: Bytes, _bytes_max: u64, _read: ReadFile<'_>) -> Result<Bytes> {
+        Ok(file)
+    }
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>>;
 }
 

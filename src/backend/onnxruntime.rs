@@ -16,7 +16,7 @@ use ort::value::{
     TensorRef, ValueType,
 };
 
-use super::{Backend, Executable, ModelSource, Session, load_error, one_line, onnx};
+use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::manifest::{EngineOptions, Optimization};
 use crate::model::{Signature, TensorSpec};
@@ -71,6 +71,10 @@ impl Backend for OnnxRuntime {
 
     fn needs_model_file(&self) -> bool {
         true
+    }
+
+    fn gather(&self, file: Bytes, bytes_max: u64, read: ReadFile<'_>) -> Result<Bytes> {
+        onnx::gather(NAME, file, bytes_max, read)
     }
 
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {

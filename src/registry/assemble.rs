@@ -50,7 +50,7 @@ impl Loader {
         let signatures: Vec<&Signature> = servables.iter().map(|part| &part.signature).collect();
         plan.check(&signature, &signatures)?;
 
-        let policy = BatchPolicy::new(&manifest.batching, signature.could_batch());
+        let mut policy = BatchPolicy::new(&manifest.batching, signature.could_batch());
         // Where nobody says how many, as many as every step takes.
         let least = servables.iter().map(|part| part.batch_size_max()).min().unwrap_or(0);
         let batch_size_max = match manifest.batching.batch_size_max {
@@ -63,6 +63,7 @@ impl Loader {
                  {least} at most. Fix: batch_size_max = {least}"
             )));
         }
+        policy.batch_size_max = batch_size_max;
         let batched = batch_size_max > 0;
         let contract = Contract::derive(&signature, manifest, batched, batch_size_max.max(1))?;
         Ok(Servable {
@@ -74,8 +75,9 @@ impl Loader {
             backend: ENSEMBLE,
             platform: ENSEMBLE,
             digest: None,
+            data: Vec::new(),
             examples: None,
-            work: Work::Ensemble(Assembly { plan, models: self.table.link(), batch_size_max }),
+            work: Work::Ensemble(Assembly { plan, models: self.table.link(), policy }),
             cache: self.cache_of(order),
             sink: self.observe.for_version(id),
             file_bytes: 0,

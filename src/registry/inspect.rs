@@ -14,7 +14,9 @@ use super::memory::Loads;
 use super::scan::{Candidate, scan};
 use super::servable::Servable;
 use super::source::{Found, aspired};
+use super::table::TableReader;
 use crate::backend::Engines;
+use crate::cache::ResponseCache;
 use crate::config::RegistryConfig;
 use crate::error::{Error, Result, nearest, quoted};
 use crate::event::Unobserved;
@@ -94,6 +96,8 @@ pub fn inspect(
         digests: config.digests,
         observe: Arc::new(Unobserved),
         loads: Loads::default(),
+        table: TableReader::default(),
+        cache: ResponseCache::new(0),
     };
     let engine = loader.engines.choose(manifest.backend);
     let engine = engine.map(|engine| (engine.name(), engine.platform()));

@@ -80,18 +80,28 @@ impl Loader {
         let file = model_file(manifest);
         let engine = self.engines.choose(manifest.backend)?;
         let sums = files.digests()?;
-        let (bytes, digest) = if engine.needs_model_file() {
+        let (bytes, mut digests) = if engine.needs_model_file() {
             let bytes = files.read(file, self.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
             let digest = integrity::sha256(&bytes);
-            (bytes, Some(digest))
+            (bytes, vec![(file.to_owned(), digest)])
         } else {
-            (Bytes::new(), None)
+            (Bytes::new(), Vec::new())
         };
+        let mut file_bytes = bytes.len() as u64;
+        let bytes = engine.gather(bytes, self.model_bytes_max, &mut |name, bytes_max| {
+            let data = files.read(name, bytes_max)?;
+            let data = data.ok_or_else(|| Error::invalid(format!("there is no file {name}")))?;
+            file_bytes += data.len() as u64;
+            digests.push((name.to_owned(), integrity::sha256(&data)));
+            Ok(data)
+        })?;
         if let Some(sums) = sums {
-            files.verify(&sums, digest.as_deref())?;
+            files.verify(&sums, &digests)?;
         }
+        let mut digests = digests.into_iter();
+        let digest = digests.next().map(|(_, digest)| digest);
 
         entered(VersionState::Loading);
         let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
@@ -132,8 +142,9 @@ impl Loader {
             digest,
             work: Work::Queue(scheduler),
             cache,
+            data: digests.collect(),
             sink,
-            file_bytes: bytes.len() as u64,
+            file_bytes,
             load: LoadCost { time: begun.elapsed(), memory_bytes: memory.growth() },
         })
     }
@@ -215,14 +226,13 @@ impl Files<'_> {
             .map_err(|_| Error::invalid(format!("{}: expected UTF-8 text", integrity::FILE)))
     }
 
-    /// Holds every listed file against its digest. The model's bytes are those that the engine
-    /// gets: they were read and hashed once, and come as `model`.
-    fn verify(&self, list: &str, model: Option<&str>) -> Result<()> {
+    /// Holds every listed file against its digest. Those that the engine's bytes were `taken` from
+    /// were read and hashed once, and must be listed.
+    fn verify(&self, list: &str, taken: &[(String, String)]) -> Result<()> {
         let list = integrity::parse(list)?;
-        let file = model_file(&self.order.manifest);
-        let verdict = model
-            .map_or(Ok(()), |digest| integrity::verify(&list, file, digest))
-            .and_then(|()| self.verify_others(&list));
+        let verdict = (taken.iter())
+            .try_for_each(|(name, digest)| integrity::verify(&list, name, digest))
+            .and_then(|()| self.verify_others(&list, taken));
         match verdict {
             Err(error) if self.loader.digests == Digests::Warn => {
                 tracing::warn!(model = %self.order.id, %error, "digests do not match");
@@ -232,9 +242,9 @@ impl Files<'_> {
         }
     }
 
-    fn verify_others(&self, list: &[(&str, &str)]) -> Result<()> {
-        let file = model_file(&self.order.manifest);
-        for (name, _) in list.iter().filter(|(name, _)| *name != file) {
+    fn verify_others(&self, list: &[(&str, &str)], taken: &[(String, String)]) -> Result<()> {
+        let is_taken = |name: &str| taken.iter().any(|(taken, _)| taken == name);
+        for (name, _) in list.iter().filter(|(name, _)| !is_taken(name)) {
             let bytes = self.read(name, self.loader.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("{} lists {name}, which is not there", integrity::FILE))
             })?;

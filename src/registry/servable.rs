@@ -1,5 +1,6 @@
 //! What a version is while it serves. The last handle that drops it ends its workers and frees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::loader::model_file;
@@ -11,6 +12,7 @@ use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
 use crate::model::{Contract, Examples, Manifest, ModelId, Signature};
 use crate::scheduler::Scheduler;
+use crate::scheduler::policy::BatchPolicy;
 
 /// A loaded version with everything a request needs of it.
 pub struct Servable {
@@ -32,7 +34,9 @@ pub struct Servable {
     /// Answers that were given, where the model's configuration lets them be kept.
     pub cache: Option<VersionCache>,
     pub sink: Arc<dyn VersionSink>,
-    /// Size of the model file; 0 for an engine that has none.
+    /// SHA-256 of the files that the model file names for its data, by their names.
+    pub data: BTreeMap<String, String>,
+    /// Size of the model file and of those; 0 for an engine that has none.
     pub file_bytes: u64,
     pub load: LoadCost,
 }
@@ -50,16 +54,20 @@ pub enum Work {
 pub struct Assembly {
     pub plan: Plan,
     pub models: TableLink,
-    /// Most rows in one request; 0 where the first axis is no batch axis.
-    pub batch_size_max: usize,
+    /// Of which an ensemble keeps the most rows in one request.
+    pub policy: BatchPolicy,
 }
 
 impl Servable {
     /// Most rows in one request; 0 where a request is one inference.
     pub fn batch_size_max(&self) -> usize {
+        self.policy().batch_size_max
+    }
+
+    pub fn policy(&self) -> &BatchPolicy {
         match &self.work {
-            Work::Queue(scheduler) => scheduler.policy().batch_size_max,
-            Work::Ensemble(assembly) => assembly.batch_size_max,
+            Work::Queue(scheduler) => scheduler.policy(),
+            Work::Ensemble(assembly) => &assembly.policy,
         }
     }
 

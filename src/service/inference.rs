@@ -1,5 +1,6 @@
 //! The path of a request, from the name of a model to its answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,7 +63,12 @@ impl Target {
         self.servable.digest.as_deref()
     }
 
-    /// Size of the model file, for an engine that has one.
+    /// SHA-256 of the files that the model file names for its data, by their names.
+    pub fn data_digests(&self) -> &BTreeMap<String, String> {
+        &self.servable.data
+    }
+
+    /// Size of the model file and of those, for an engine that has one.
     pub fn file_bytes(&self) -> Option<u64> {
         self.servable.digest.as_ref().map(|_| self.servable.file_bytes)
     }

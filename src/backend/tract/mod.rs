@@ -13,11 +13,12 @@ mod vet;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tract_onnx::Onnx;
 use tract_onnx::prelude::{Framework, TVec, TractResult, TypedSimpleState};
 
 use self::plan::{Plan, Plans, Source, guard};
-use super::{Backend, Executable, ModelSource, Session, load_error, one_line, onnx};
+use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
 use crate::error::{Error, Result};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::{Shape, Tensor};
@@ -47,6 +48,10 @@ impl Backend for Tract {
 
     fn needs_model_file(&self) -> bool {
         true
+    }
+
+    fn gather(&self, file: Bytes, bytes_max: u64, read: ReadFile<'_>) -> Result<Bytes> {
+        onnx::gather(NAME, file, bytes_max, read)
     }
 
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {

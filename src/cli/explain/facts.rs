@@ -52,6 +52,8 @@ pub struct FileFacts {
     pub name: String,
     pub bytes: u64,
     pub sha256: String,
+    /// Digests of the files that it names for its data.
+    pub data_sha256: BTreeMap<String, String>,
 }
 
 /// One tensor: in the model file, in the configuration, and as callers see it.
@@ -103,7 +105,8 @@ impl VersionFacts {
         let file = servable.and_then(|servable| {
             let sha256 = servable.digest.clone()?;
             let name = servable.model_file().to_owned();
-            Some(FileFacts { name, bytes: servable.file_bytes, sha256 })
+            let data_sha256 = servable.data.clone();
+            Some(FileFacts { name, bytes: servable.file_bytes, sha256, data_sha256 })
         });
         let asked = Asked {
             file: inspection.config_file,
@@ -111,7 +114,7 @@ impl VersionFacts {
             backend_default: config.backend,
             onnxruntime_missing: inspection.onnxruntime_missing.as_ref(),
             engine: inspection.engine.as_ref().ok().copied(),
-            served: servable.map(|servable| (&servable.signature, servable.scheduler.policy())),
+            served: servable.map(|servable| (&servable.signature, servable.policy())),
         };
         let served = servable.map(|servable| &servable.signature);
         Self {

@@ -44,9 +44,12 @@ fn write_version(out: &mut String, model: &str, file: Option<&str>, version: &Ve
     if let Some(reason) = &version.reason {
         line!(out, "  because {reason}");
     }
-    if let Some(FileFacts { name, bytes, sha256 }) = &version.file {
+    if let Some(FileFacts { name, bytes, sha256, data_sha256 }) = &version.file {
         line!(out, "  model file      {name}, {bytes} bytes");
         line!(out, "  sha256          {sha256}");
+        for (name, sha256) in data_sha256 {
+            line!(out, "  data            {name}, sha256 {sha256}");
+        }
     }
     if let Some(time) = version.load_ms {
         let memory = version.load_memory_bytes;
@@ -127,6 +130,7 @@ mod tests {
                 name: "model.onnx".to_owned(),
                 bytes: 1234,
                 sha256: "ba78".to_owned(),
+                data_sha256: [("w.bin".to_owned(), "fe12".to_owned())].into(),
             }),
             load_ms: Some(12),
             load_memory_bytes: Some(4096),
@@ -175,6 +179,7 @@ m: configured by model.toml
 m/1: ready
   model file      model.onnx, 1234 bytes
   sha256          ba78
+  data            w.bin, sha256 fe12
   load            12 ms; resident memory grew by 4096 bytes
 
   setting    value        why

@@ -77,7 +77,10 @@ pub struct Version {
     /// Digest of its model file.
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    /// Size of its model file.
+    /// Digests of the files that it names for its data.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    data_sha256: BTreeMap<String, String>,
+    /// Size of its model file, and of those.
     #[serde(skip_serializing_if = "Option::is_none")]
     model_file_bytes: Option<u64>,
     /// Growth of the server's resident memory while it loaded; there if nothing else loaded then.
@@ -124,6 +127,7 @@ fn describe(door: &Door, status: ModelStatus) -> Model {
             backend: target.as_ref().map(Target::backend),
             records_max: target.as_ref().map(|target| target.contract().records_max),
             sha256: target.as_ref().and_then(Target::digest).map(str::to_owned),
+            data_sha256: target.as_ref().map(Target::data_digests).cloned().unwrap_or_default(),
             model_file_bytes: target.as_ref().and_then(Target::file_bytes),
             load_memory_bytes: target.as_ref().and_then(|target| target.load_cost().memory_bytes),
         }

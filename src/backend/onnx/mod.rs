@@ -1,9 +1,14 @@
-//! What must hold of an ONNX file before an engine sees it: that the file is all of the model. An
+//! What must hold of an ONNX file before an engine sees it: that its bytes are all of the model. An
 //! engine would follow a tensor to another file, found from wherever the server was started, and
-//! nobody has verified that one.
+//! nobody has verified that one. [`gather`] takes such files in; [`stands_alone`] has the last
+//! word.
 //!
 //! The protobuf wire format is walked by a table of the messages on the way to tensors; nothing is
 //! copied. What this file must not know: graphs, operators, and the engines.
+
+mod gather;
+
+pub use gather::gather;
 
 use crate::error::{Error, Result, quoted};
 
@@ -19,8 +24,12 @@ pub fn stands_alone(engine: &str, file: &[u8]) -> Result<()> {
              model in one file",
             quoted(&name)
         ))),
-        None => Err(super::load_error(engine, "it is not an ONNX file, or not a whole one")),
+        None => Err(malformed(engine)),
     }
+}
+
+fn malformed(engine: &str) -> Error {
+    super::load_error(engine, "it is not an ONNX file, or not a whole one")
 }
 
 /// Messages that hold tensors, or others that do.
@@ -100,6 +109,8 @@ enum Value<'a> {
 /// One field, and what comes after it. Groups are older than ONNX; no file has them.
 fn field(bytes: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
     let (tag, rest) = varint(bytes)?;
+    // Beyond 32 bits readers differ in which field they see.
+    let tag = u64::from(u32::try_from(tag).ok()?);
     let (value, rest) = match tag & 7 {
         0 => {
             let (number, rest) = varint(rest)?;
@@ -165,6 +176,11 @@ mod tests {
             assert!(stands_alone("x", &whole[..end]).is_err(), "the first {end} bytes");
         }
         assert!(stands_alone("x", &[0xff; 64]).is_err());
+        // Field 14 with a bit beyond the 32 of a tag, which some readers cut off.
+        let tag = 1u64 << 32 | 14 << 3;
+        let bytes =
+            (0..5).map(|place| (tag >> (7 * place)) as u8 & 0x7f | (u8::from(place < 4) << 7));
+        assert!(stands_alone("x", &model(&bytes.chain([1]).collect::<Vec<_>>())).is_err());
         let nest = |depth| {
             (0..depth).fold(Vec::new(), |inner, _| message(6, &message(1, &message(5, &inner))))
         };
