@@ -225,7 +225,7 @@ async fn a_server_that_nobody_has_asked_for_a_model_is_ready() {
     assert!(rig.service.readiness().ready);
     rig.service.load("m", LoadCall::default()).await.unwrap();
     assert!(rig.service.readiness().ready);
-    rig.service.unload("m").await.unwrap();
+    rig.service.unload("m", false).await.unwrap();
     assert!(rig.service.readiness().ready, "as was wanted");
     fs::write(rig.registry.path().join("m/model.toml"), "backend = \"tract\"").unwrap();
     rig.service.load("m", LoadCall::default()).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! From an ensemble's configuration to a [`Servable`]: its steps are ordered and held against the
 //! models that serve now. No file is read: the version's folder may be empty.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::loader::{Loader, Order};
@@ -75,7 +76,7 @@ impl Loader {
             backend: ENSEMBLE,
             platform: ENSEMBLE,
             digest: None,
-            data: Vec::new(),
+            data: BTreeMap::new(),
             examples: None,
             work: Work::Ensemble(Assembly { plan, models: self.table.link(), policy }),
             cache: self.cache_of(order),

@@ -9,18 +9,23 @@ use std::sync::Arc;
 use super::describe;
 use super::files::Root;
 use super::labels::LabelStore;
+use super::lifecycle::VersionState;
 use super::loader::{Loader, Order};
 use super::memory::Loads;
 use super::scan::{Candidate, scan};
 use super::servable::Servable;
 use super::source::{Found, aspired};
-use super::table::TableReader;
+use super::table::{ModelEntry, ModelTable, TableReader, VersionEntry};
 use crate::backend::Engines;
 use crate::cache::ResponseCache;
 use crate::config::RegistryConfig;
 use crate::error::{Error, Result, nearest, quoted};
 use crate::event::Unobserved;
+use crate::model::ensemble::Ensemble;
 use crate::model::{Label, Manifest, ModelId, ModelName, Selector, Signature, Version};
+
+/// Ensembles of ensembles that are followed.
+const DEPTH_MAX: usize = 8;
 
 /// What was found out about one model.
 pub struct Inspection {
@@ -62,16 +67,19 @@ pub fn inspect(
 ) -> Result<Inspection> {
     let root = Root::open(&config.models)?;
     let scan = scan(&root, &config.models, &|_| None)?;
-    let names: Vec<ModelName> = scan.candidates.iter().map(|found| found.name.clone()).collect();
-    let found = scan.candidates.into_iter().find(|found| found.name.as_str() == model);
+    let candidates = scan.candidates;
+    let names: Vec<ModelName> = candidates.iter().map(|found| found.name.clone()).collect();
+    let found = candidates.iter().find(|found| found.name.as_str() == model);
     let candidate = found.ok_or_else(|| unknown_model(config, model, &names))?;
     let Candidate { name, manifest, versions, .. } = candidate;
-    let (manifest, mut problem) = match manifest.unwrap_or_else(|| Ok(Manifest::default())) {
+    let name = name.clone();
+    let manifest = manifest.clone().unwrap_or_else(|| Ok(Manifest::default()));
+    let (manifest, mut problem) = match manifest {
         Ok(manifest) => (manifest, None),
         Err(error) => (Manifest::default(), Some(error)),
     };
     let labels = LabelStore::open(&config.state)?.of(&name, &manifest);
-    let versions: Vec<Version> = versions.into_iter().map(|(version, _)| version).collect();
+    let versions: Vec<Version> = versions.iter().map(|(version, _)| *version).collect();
     let asked = match Selector::parse(model, version)? {
         Selector::Latest => None,
         Selector::Exact(version) => Some(version),
@@ -103,6 +111,7 @@ pub fn inspect(
     let engine = engine.map(|engine| (engine.name(), engine.platform()));
     let onnxruntime_missing = loader.engines.onnxruntime_missing().cloned();
     let shared = Arc::new(manifest.clone());
+    load_parts(&loader, &candidates, &manifest, DEPTH_MAX);
     let looked_at = versions.iter().filter(|_| problem.is_none());
     let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
     let inspected: Vec<Inspected> =
@@ -133,6 +142,31 @@ pub fn inspect(
         engine,
         onnxruntime_missing,
     })
+}
+
+/// Loads what an ensemble is made of, so that it can be held against it.
+fn load_parts(loader: &Loader, candidates: &[Candidate], manifest: &Manifest, depth: usize) {
+    let parts = manifest.ensemble.as_ref().map(Ensemble::models).unwrap_or_default();
+    for part in parts.iter().filter(|_| depth > 0) {
+        let Some(candidate) = candidates.iter().find(|found| found.name == *part) else { continue };
+        let Some(Ok(manifest)) = candidate.manifest.clone().or(Some(Ok(Manifest::default())))
+        else {
+            continue;
+        };
+        load_parts(loader, candidates, &manifest, depth - 1);
+        let manifest = Arc::new(manifest);
+        let mut entry = ModelEntry::default();
+        for (version, _) in &candidate.versions {
+            let outcome = look(loader, part, *version, &manifest).outcome;
+            let reason = outcome.as_ref().err().map(|error| error.message().to_owned());
+            let state = if outcome.is_ok() { VersionState::Ready } else { VersionState::Failed };
+            let servable = outcome.ok().map(Arc::new);
+            entry.versions.insert(*version, VersionEntry { state, reason, servable });
+        }
+        let mut table = ModelTable::clone(&loader.table.load_full());
+        table.models.insert(part.clone(), entry);
+        loader.table.publish(table);
+    }
 }
 
 fn look(
