@@ -14,7 +14,7 @@
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
 //! | 2 | [`scheduler`], [`cache`] | when to compute: queues, batches, workers; and when not to |
 //! | 1 | [`backend`] | how to compute: one adapter per engine |
-//! | 0 ground | `error`, `tensor`, `model`, `infer`, `event`, `config` | plain data and maths |
+//! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
 //!
 //! Siblings never import each other: they meet in `service`, in `app`, or through
 //! [`event::Observe`], which lower floors tell facts to without knowing who listens.
@@ -92,4 +92,5 @@ pub mod registry;
 pub mod scheduler;
 pub mod server;
 pub mod service;
+pub mod stats;
 pub mod tensor;

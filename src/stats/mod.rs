@@ -1,0 +1,26 @@
+//! Statistics of features and predictions: what drift, data quality and performance are measured
+//! with. Plain maths over numbers that somebody else gathered; every random choice is seeded, so
+//! the same data always give the same answer.
+//!
+//! Two ways to compare a window with the training data. *Streaming*: bins frozen in the reference
+//! profile, counts only ([`drift`], [`bins`], [`categories`], [`divergence`]); cheap, of fixed
+//! memory, mergeable. *Exact*: two samples of raw values ([`samples`], [`kolmogorov`],
+//! [`embedding`]); as SciPy and Evidently compute it, for the background.
+//!
+//! What this room must not know: clocks, locks, models, files.
+
+pub mod bins;
+pub mod categories;
+pub mod contingency;
+pub mod divergence;
+pub mod drift;
+pub mod embedding;
+pub mod kolmogorov;
+pub mod moments;
+pub mod multiplicity;
+pub mod performance;
+pub mod samples;
+pub mod tails;
+
+#[cfg(test)]
+mod tests;
