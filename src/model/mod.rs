@@ -9,6 +9,7 @@ pub mod ensemble;
 pub mod examples;
 pub mod manifest;
 pub mod mend;
+pub mod profile;
 pub mod refine;
 pub mod reshape;
 pub mod signature;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result, quoted};
 pub use contract::Contract;
 pub use examples::Examples;
 pub use manifest::Manifest;
+pub use profile::Profile;
 pub use signature::{Signature, TensorSpec};
 
 /// A model's name: a directory of the registry, and a segment of every URL.

@@ -7,7 +7,7 @@
 pub const EDGES_MAX: usize = 1000;
 
 /// Inner edges, finite, ascending and distinct.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edges(Box<[f64]>);
 
 impl Edges {

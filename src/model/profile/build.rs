@@ -1,0 +1,212 @@
+//! A profile from rows.
+//!
+//! What keeps it from disclosing anybody: it needs [`ROWS_MIN`] rows; a bin with fewer than
+//! [`COUNT_MIN`] is merged with its neighbour; a category with fewer is counted as other, without
+//! its name, and other too, like missing values, is 0 where there are fewer; extremes are rounded
+//! outwards to a twentieth of their distance; group means are of so many rows at least. What is
+//! left are aggregates of single features: no row can be put together from them.
+
+use std::collections::BTreeMap;
+
+use super::slots::{Seen, Slot, Slots};
+use super::{
+    Bins, CATEGORIES_MAX, Categorical, Category, Feature, Numeric, Rule, numeric_fault, wrong,
+};
+use crate::error::{Error, Result};
+use crate::stats::bins::{Edges, decile_edges, merge_small, value_edges};
+use crate::stats::categories::NAME_BYTES_MAX;
+use crate::stats::moments::Moments;
+
+/// Least rows that a profile is made from.
+pub const ROWS_MIN: u64 = 50;
+/// Least rows behind any count.
+pub const COUNT_MIN: u64 = 5;
+
+/// Up to so many distinct values, each has its bin.
+const VALUES_MAX: usize = 10;
+const GROUPS_MAX: usize = 100;
+/// Distinct texts of one feature that are counted.
+const TEXTS_MAX: usize = 100_000;
+/// Numbers that are held, of all features: 400 MB.
+const NUMBERS_MAX: usize = 50_000_000;
+
+/// Holds what is seen until the profile is made.
+#[derive(Debug)]
+pub struct Collector {
+    slots: Slots,
+    columns: Vec<Column>,
+    numbers: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Column {
+    numbers: Vec<f64>,
+    texts: BTreeMap<String, u64>,
+    missing: u64,
+}
+
+impl Collector {
+    pub fn new(slots: Slots) -> Self {
+        let columns = vec![Column::default(); slots.list.len()];
+        Self { slots, columns, numbers: 0 }
+    }
+
+    /// Adds the records of these tensors; `is_missing` says by slot and record which values are
+    /// only stand-ins.
+    pub fn observe(
+        &mut self,
+        tensors: &[crate::tensor::Tensor],
+        is_missing: impl Fn(&Slot, usize) -> bool,
+    ) -> Result<()> {
+        let Self { slots, columns, numbers } = self;
+        let mut texts = 0;
+        slots.read(tensors, |place, row, value| {
+            let (slot, column) = (&slots.list[place], &mut columns[place]);
+            match value {
+                _ if is_missing(slot, row) => column.missing += 1,
+                Seen::Number(number) if number.is_nan() => column.missing += 1,
+                // Infinity has neither a bin nor a mean.
+                Seen::Number(number) if number.is_infinite() => {}
+                Seen::Number(number) => {
+                    *numbers += 1;
+                    column.numbers.push(number);
+                }
+                Seen::Text(text) => {
+                    *column.texts.entry(text.to_owned()).or_default() += 1;
+                    texts = texts.max(column.texts.len());
+                }
+            }
+        });
+        if *numbers > NUMBERS_MAX || texts > TEXTS_MAX {
+            return Err(Error::too_large(
+                "more values than a profile is made from. Fix: take a random sample of the rows; \
+                 beyond some 100,000 a profile gets no better",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Values outside the declared range, by feature, where there are any.
+    pub fn out_of_range(&self) -> Vec<(&str, usize)> {
+        let pairs = self.slots.list.iter().zip(&self.columns);
+        let counts = pairs.map(|(slot, column)| {
+            let outside = slot.range.map_or(0, |[low, high]| {
+                column.numbers.iter().filter(|x| !(low..=high).contains(*x)).count()
+            });
+            (slot.name.as_str(), outside)
+        });
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The profiles, in the order of the slots.
+    pub fn finish(self) -> Result<Vec<Feature>> {
+        let pairs = self.slots.list.iter().zip(self.columns);
+        pairs.map(|(slot, column)| column.feature(slot)).collect()
+    }
+}
+
+impl Column {
+    fn feature(self, slot: &Slot) -> Result<Feature> {
+        let rows = self.numbers.len() as u64 + self.texts.values().sum::<u64>();
+        if rows < ROWS_MIN {
+            return Err(Error::invalid(format!(
+                "'{}' has {rows} values; a profile needs {ROWS_MIN}, or it could disclose somebody",
+                slot.name
+            )));
+        }
+        if slot.is_categorical() { self.categorical(slot) } else { self.numeric(slot) }
+    }
+
+    fn numeric(mut self, slot: &Slot) -> Result<Feature> {
+        self.numbers.sort_unstable_by(f64::total_cmp);
+        let values = &self.numbers;
+        let (rule, edges) = match value_edges(values, VALUES_MAX) {
+            Some(edges) => (Rule::Values, edges),
+            None => (Rule::Deciles, decile_edges(values)),
+        };
+        let mut edges: Vec<f64> = edges.into_iter().map(rounded).collect();
+        edges.dedup();
+        let counted = Edges::new(edges.clone()).map(|edges| edges.count(values));
+        let mut counts = counted
+            .ok_or_else(|| Error::internal(format!("'{}' has no ascending edges", slot.name)))?;
+        merge_small(&mut edges, &mut counts, COUNT_MIN);
+        let moments: Moments = values.iter().copied().collect();
+        let (low, high) = (moments.min().unwrap_or(0.0), moments.max().unwrap_or(0.0));
+        let step = round_step(high - low);
+        let numeric = Numeric {
+            name: slot.name.clone(),
+            unit: slot.unit.clone(),
+            range: slot.range,
+            count: values.len() as u64,
+            missing: suppressed(self.missing),
+            mean: rounded(moments.mean().unwrap_or(0.0)),
+            std_pop: rounded(moments.std_pop().unwrap_or(0.0)),
+            min: rounded((low / step).floor() * step),
+            max: rounded((high / step).ceil() * step),
+            bins: Bins { rule, edges, counts },
+            group_means: group_means(values),
+        };
+        match numeric_fault(&numeric, slot) {
+            Some(why) => Err(wrong(format!("'{}': {why}", slot.name))),
+            None => Ok(Feature::Numeric(numeric)),
+        }
+    }
+
+    fn categorical(mut self, slot: &Slot) -> Result<Feature> {
+        for number in std::mem::take(&mut self.numbers) {
+            let is_index = number >= 0.0 && number.fract() == 0.0;
+            let label = is_index.then(|| slot.labels.get(number as usize)).flatten();
+            let name = label.cloned().unwrap_or_default();
+            *self.texts.entry(name).or_default() += 1;
+        }
+        let mut counts: Vec<(String, u64)> = self.texts.into_iter().collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut other = 0;
+        let mut categories = Vec::new();
+        for (name, count) in counts {
+            let nameable = !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+            if count < COUNT_MIN || !nameable || categories.len() == CATEGORIES_MAX {
+                other += count;
+            } else {
+                categories.push(Category { name, count });
+            }
+        }
+        let other = suppressed(other);
+        let count = categories.iter().map(|category| category.count).sum::<u64>() + other;
+        let missing = suppressed(self.missing);
+        let name = slot.name.clone();
+        Ok(Feature::Categorical(Categorical { name, count, missing, categories, other }))
+    }
+}
+
+/// A count that is too small to be told is none.
+fn suppressed(count: u64) -> u64 {
+    if count < COUNT_MIN { 0 } else { count }
+}
+
+/// Nine significant digits, as many as an FP32 has: short enough that every JSON reader reads back
+/// what was written, so that a value on an edge falls into the same bin then and now.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.8e}").parse().unwrap_or(value)
+}
+
+/// The largest of 1, 2 and 5 times a power of ten that is at most a twentieth of the distance.
+fn round_step(distance: f64) -> f64 {
+    let twentieth = distance / 20.0;
+    if twentieth <= 0.0 || !twentieth.is_normal() {
+        return 1.0;
+    }
+    let power = 10f64.powf(twentieth.log10().floor());
+    let times = [5.0, 2.0, 1.0].into_iter().find(|times| times * power <= twentieth);
+    times.unwrap_or(1.0) * power
+}
+
+fn group_means(ascending: &[f64]) -> Vec<f64> {
+    let count = ascending.len();
+    let groups = (count / COUNT_MIN as usize).min(GROUPS_MAX);
+    let mean = |group: usize| {
+        let values = &ascending[group * count / groups..(group + 1) * count / groups];
+        rounded(values.iter().copied().collect::<Moments>().mean().unwrap_or(0.0))
+    };
+    (0..groups).map(mean).collect()
+}

@@ -1,0 +1,235 @@
+//! Which numbers of which tensors are watched, and under which names. Derived from the contract, so
+//! that the profile, what is gathered from traffic and the typed API mean the same.
+//!
+//! | tensor | names |
+//! |---|---|
+//! | a column with a name, or one value a record | the contract's |
+//! | up to [`COLUMNS_MAX`] values a record without names | `x[0]`, `x[1]`, ... |
+//! | probabilities with labels | `p[malignant]`, `p[benign]` |
+//! | longer: one channel of a signal, or all of it | `x.mean`, `x.std` |
+//! | up to [`COLUMNS_MAX`] channels on a record's first axis | `ecg[0].mean`, `ecg[0].std`, ... |
+//!
+//! A class index with labels and BYTES are categories, everything else is numbers. BYTES with more
+//! than one element a record are not watched.
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+use crate::model::contract::{Answer, Contract, Field, Part};
+use crate::stats::moments::Moments;
+use crate::tensor::{DType, Dim, Tensor, strings};
+
+/// Most unnamed values, and most channels, of one tensor that are watched one by one.
+pub const COLUMNS_MAX: usize = 64;
+/// Most features of a model.
+pub const SLOTS_MAX: usize = 4096;
+
+/// One watched feature or output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    pub name: String,
+    /// Position of the tensor in the signature.
+    pub tensor: usize,
+    pub take: Take,
+    /// Names of the classes where the value is a class index.
+    pub labels: Vec<String>,
+    pub unit: Option<String>,
+    /// Plausible values, ends included.
+    pub range: Option<[f64; 2]>,
+}
+
+/// What is taken of a record's part of the tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Take {
+    Element(usize),
+    /// Mean of channel `index` of `of`.
+    Mean {
+        index: usize,
+        of: usize,
+    },
+    /// Standard deviation (of the population) of channel `index` of `of`.
+    Std {
+        index: usize,
+        of: usize,
+    },
+    /// The text of the only element.
+    Text,
+}
+
+/// One value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Seen<'a> {
+    Number(f64),
+    Text(&'a str),
+}
+
+impl Slot {
+    /// Whether values are categories.
+    pub fn is_categorical(&self) -> bool {
+        !self.labels.is_empty() || self.take == Take::Text
+    }
+}
+
+/// All that is watched of the inputs, or of the outputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slots {
+    /// In the order of the tensors.
+    pub list: Vec<Slot>,
+    batched: bool,
+}
+
+impl Slots {
+    pub fn inputs(contract: &Contract) -> Result<Self> {
+        Self::new(contract.fields.iter().flat_map(of_field).collect(), contract.batched)
+    }
+
+    pub fn outputs(contract: &Contract) -> Result<Self> {
+        Self::new(contract.answers.iter().flat_map(of_answer).collect(), contract.batched)
+    }
+
+    fn new(list: Vec<Slot>, batched: bool) -> Result<Self> {
+        if list.len() > SLOTS_MAX {
+            let count = list.len();
+            return Err(Error::unsupported(format!(
+                "drift is not measured of more than {SLOTS_MAX} features; the model has {count}"
+            )));
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = list.iter().find(|slot| !seen.insert(&slot.name)) {
+            let name = &twice.name;
+            return Err(Error::unsupported(format!("two features are called '{name}'")));
+        }
+        Ok(Self { list, batched })
+    }
+
+    /// Tells every value of every record: position of the slot, of the record, and the value. The
+    /// tensors are all of the signature's, in its order.
+    pub fn read(&self, tensors: &[Tensor], mut seen: impl FnMut(usize, usize, Seen<'_>)) {
+        let same = |a: &Slot, b: &Slot| a.tensor == b.tensor;
+        let mut first = 0;
+        for slots in self.list.chunk_by(same) {
+            let tensor = slots.first().and_then(|slot| tensors.get(slot.tensor));
+            if let Some(tensor) = tensor {
+                self.read_tensor(tensor, slots, |slot, row, value| seen(first + slot, row, value));
+            }
+            first += slots.len();
+        }
+    }
+
+    fn read_tensor(
+        &self,
+        tensor: &Tensor,
+        slots: &[Slot],
+        mut seen: impl FnMut(usize, usize, Seen<'_>),
+    ) {
+        let Some(values) = tensor.to_f64s() else {
+            for (row, text) in strings::elements(tensor.data()).flatten().enumerate() {
+                let text = String::from_utf8_lossy(text);
+                (0..slots.len()).for_each(|slot| seen(slot, row, Seen::Text(&text)));
+            }
+            return;
+        };
+        let rows = if self.batched { tensor.rows() } else { 1 };
+        let width = values.len().checked_div(rows).unwrap_or(0).max(1);
+        for (row, values) in values.chunks_exact(width).enumerate() {
+            for (position, slot) in slots.iter().enumerate() {
+                if let Some(value) = slot.take.of(values) {
+                    seen(position, row, Seen::Number(value));
+                }
+            }
+        }
+    }
+}
+
+impl Take {
+    /// The value in a record's numbers, where it is there.
+    fn of(self, record: &[f64]) -> Option<f64> {
+        let channel = |index: usize, of: usize| -> Option<Moments> {
+            let length = record.len().checked_div(of)?;
+            let values = record.get(index.checked_mul(length)?..)?.get(..length)?;
+            Some(values.iter().copied().collect())
+        };
+        match self {
+            Take::Element(index) => record.get(index).copied(),
+            Take::Mean { index, of } => channel(index, of)?.mean(),
+            Take::Std { index, of } => channel(index, of)?.std_pop(),
+            Take::Text => None,
+        }
+    }
+}
+
+fn of_field(field: &Field) -> Vec<Slot> {
+    let take = match field.part {
+        Part::Column(column) => Some(Take::Element(column)),
+        Part::Row(_) => None,
+    };
+    let slot = |name: String, take: Take| Slot {
+        name,
+        tensor: field.input,
+        take,
+        labels: Vec::new(),
+        unit: field.unit.clone(),
+        // The mean of a signal lies in the signal's range, its spread need not.
+        range: field.range.filter(|_| !matches!(take, Take::Std { .. })),
+    };
+    let dims = match &field.part {
+        Part::Row(dims) => dims.as_slice(),
+        Part::Column(_) => &[],
+    };
+    match take {
+        Some(take) => vec![slot(field.name.clone(), take)],
+        None => of_row(&field.name, field.dtype, dims, slot),
+    }
+}
+
+fn of_answer(answer: &Answer) -> Vec<Slot> {
+    let slot = |name: String, take: Take| Slot {
+        name,
+        tensor: answer.output,
+        take,
+        labels: if answer.is_scalar() { answer.labels.clone() } else { Vec::new() },
+        unit: answer.unit.clone(),
+        range: None,
+    };
+    if answer.labels_name_entries() && !answer.is_scalar() {
+        let entries = answer.labels.iter().enumerate();
+        let named = |(index, label): (usize, &String)| {
+            slot(format!("{}[{label}]", answer.name), Take::Element(index))
+        };
+        return entries.map(named).collect();
+    }
+    of_row(&answer.name, answer.dtype, &answer.dims, slot)
+}
+
+fn of_row(
+    name: &str,
+    dtype: DType,
+    dims: &[Dim],
+    slot: impl Fn(String, Take) -> Slot,
+) -> Vec<Slot> {
+    let is_single = dims.is_empty() || dims == [Dim::Fixed(1)];
+    let few = |dim: &Dim| match dim {
+        Dim::Fixed(extent) => Some(*extent).filter(|extent| (1..=COLUMNS_MAX).contains(extent)),
+        Dim::Any => None,
+    };
+    if dtype == DType::Bytes {
+        return if is_single { vec![slot(name.to_owned(), Take::Text)] } else { Vec::new() };
+    }
+    if is_single {
+        return vec![slot(name.to_owned(), Take::Element(0))];
+    }
+    if let [dim] = dims
+        && let Some(columns) = few(dim)
+    {
+        return (0..columns).map(|i| slot(format!("{name}[{i}]"), Take::Element(i))).collect();
+    }
+    let of = dims.first().filter(|_| dims.len() > 1).and_then(few).unwrap_or(1);
+    let channels = (0..of).flat_map(|index| {
+        let channel = if of == 1 { name.to_owned() } else { format!("{name}[{index}]") };
+        [
+            slot(format!("{channel}.mean"), Take::Mean { index, of }),
+            slot(format!("{channel}.std"), Take::Std { index, of }),
+        ]
+    });
+    channels.collect()
+}

@@ -1,0 +1,113 @@
+//! What is seen of a version in one window of time: an accumulator per feature and output, in fixed
+//! memory, without a clock or a lock.
+
+use super::slots::{Seen, Slots};
+use super::{Feature, Profile, reference};
+use crate::error::Result;
+use crate::model::contract::Contract;
+use crate::stats::drift::{Accumulator, Scores, score};
+use crate::tensor::Tensor;
+
+/// Accumulators of one version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    features: Watched,
+    outputs: Watched,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Watched {
+    slots: Slots,
+    accumulators: Vec<Accumulator>,
+}
+
+/// One feature or output, and how it compares with training.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureScores<'a> {
+    pub name: &'a str,
+    pub accumulator: &'a Accumulator,
+    /// `None` while nothing was seen.
+    pub scores: Option<Scores>,
+}
+
+impl Watched {
+    fn new(features: &[Feature], slots: Slots) -> Self {
+        let pairs = features.iter().zip(&slots.list);
+        let accumulators =
+            pairs.map(|(feature, slot)| reference(feature, slot).accumulator()).collect();
+        Self { slots, accumulators }
+    }
+
+    fn observe(&mut self, tensors: &[Tensor]) {
+        let Self { slots, accumulators } = self;
+        slots.read(tensors, |slot, _, value| {
+            if let Some(accumulator) = accumulators.get_mut(slot) {
+                match value {
+                    Seen::Number(number) => accumulator.push(number),
+                    Seen::Text(text) => accumulator.push_text(text),
+                }
+            }
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let pairs = self.accumulators.iter_mut().zip(&other.accumulators);
+        pairs.for_each(|(accumulator, other)| accumulator.merge(other));
+    }
+
+    fn scores(&self) -> impl Iterator<Item = FeatureScores<'_>> {
+        self.slots.list.iter().zip(&self.accumulators).map(|(slot, accumulator)| FeatureScores {
+            name: &slot.name,
+            accumulator,
+            scores: score(accumulator.reference(), accumulator),
+        })
+    }
+}
+
+impl Window {
+    /// An empty window. The profile was parsed with this contract.
+    pub fn new(profile: &Profile, contract: &Contract) -> Result<Self> {
+        Ok(Self {
+            features: Watched::new(&profile.features, Slots::inputs(contract)?),
+            outputs: Watched::new(&profile.outputs, Slots::outputs(contract)?),
+        })
+    }
+
+    /// Adds the inputs of one request, all of the signature's and in its order.
+    pub fn observe_inputs(&mut self, tensors: &[Tensor]) {
+        self.features.observe(tensors);
+    }
+
+    /// Adds an answer: all outputs of the signature, in its order.
+    pub fn observe_outputs(&mut self, tensors: &[Tensor]) {
+        self.outputs.observe(tensors);
+    }
+
+    /// Adds a record that has no value of this feature: one that a default filled in. Take the
+    /// default itself out of what is observed, or it counts as a value.
+    pub fn observe_missing(&mut self, feature: usize) {
+        if let Some(accumulator) = self.features.accumulators.get_mut(feature) {
+            accumulator.push_missing();
+        }
+    }
+
+    /// Adds what another window of the same profile has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.features.merge(&other.features);
+        self.outputs.merge(&other.outputs);
+    }
+
+    /// Forgets everything; the memory stays.
+    pub fn reset(&mut self) {
+        let all = self.features.accumulators.iter_mut().chain(&mut self.outputs.accumulators);
+        all.for_each(Accumulator::reset);
+    }
+
+    pub fn feature_scores(&self) -> impl Iterator<Item = FeatureScores<'_>> {
+        self.features.scores()
+    }
+
+    pub fn output_scores(&self) -> impl Iterator<Item = FeatureScores<'_>> {
+        self.outputs.scores()
+    }
+}
