@@ -26,6 +26,8 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Load one model and say how it would be served and why, and what does not fit
     Explain(Box<ExplainArgs>),
+    /// Write a version's reference profile from its training data: drift is measured against it
+    Profile(Box<ProfileArgs>),
     /// Print a completion script for a shell
     Completions { shell: Shell },
 }
@@ -191,6 +193,34 @@ pub struct ExplainArgs {
     pub common: CommonArgs,
 }
 
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "The file has one line per row and a header with the names of the typed \
+                        API's features; a tensor without names has the columns x[0], x[1], ... in \
+                        row-major order. Further columns are passed over. An empty cell, NA, NaN \
+                        or null is a missing value. The profile holds aggregates only, and no \
+                        count of fewer than 5 rows.\n\nExample:\n  galen profile \
+                        breast-cancer/2 --data train.csv")]
+pub struct ProfileArgs {
+    /// The model, or MODEL/VERSION where it is not the latest version that is meant
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+
+    /// The rows that the version was trained on, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+
+    /// Where the profile is written [default: profile.json in the version's directory]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// The registry directory [default: ./models]
+    #[arg(long, value_name = "DIR", env = "GALEN_MODELS")]
+    pub models: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
 impl CommonArgs {
     fn into_overlay(self) -> Overlay {
         Overlay {
@@ -245,6 +275,12 @@ impl CheckArgs {
 }
 
 impl ExplainArgs {
+    pub fn into_overlay(self) -> Overlay {
+        Overlay { models: self.models, ..self.common.into_overlay() }
+    }
+}
+
+impl ProfileArgs {
     pub fn into_overlay(self) -> Overlay {
         Overlay { models: self.models, ..self.common.into_overlay() }
     }

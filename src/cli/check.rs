@@ -14,8 +14,8 @@ use crate::observe::metrics::Metrics;
 use crate::observe::telemetry;
 use crate::service::{ModelStatus, Service, VersionStatus};
 
-/// How long one engine call of a check may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one engine call may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(args: CheckArgs) -> ExitCode {
     let mut overlay = args.into_overlay();
@@ -48,7 +48,7 @@ pub fn run(args: CheckArgs) -> ExitCode {
 }
 
 /// The registry once nothing more will happen to it.
-async fn loaded(config: &Config) -> Result<Service> {
+pub(super) async fn loaded(config: &Config) -> Result<Service> {
     let Loaded { service, mut progress } = load(&config.registry, true, Arc::new(Metrics::new()?))?;
     let settled = progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;

@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod explain;
+mod profile;
 mod progress;
 mod serve;
 
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(*args),
         Command::Explain(args) => explain::run(*args),
+        Command::Profile(args) => profile::run(*args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "galen", &mut std::io::stdout());
             ExitCode::SUCCESS

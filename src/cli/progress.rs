@@ -1,4 +1,4 @@
-//! How far loading has come: a line that moves on a terminal, nothing elsewhere (the log says it).
+//! How far something has come: a line that moves on a terminal, nothing elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -30,4 +30,17 @@ pub async fn show(mut progress: watch::Receiver<Progress>) {
         }
     }
     bar.finish_and_clear();
+}
+
+/// A bar over the bytes of a file.
+pub fn of_bytes(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let form = "{spinner} {bar:40} {bytes}/{total_bytes} {msg}";
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar
 }

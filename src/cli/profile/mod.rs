@@ -1,0 +1,215 @@
+//! `galen profile`: sends training rows through a version, as `serve` would, and writes what inputs
+//! and outputs look like.
+
+mod rows;
+mod source;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::args::ProfileArgs;
+use super::check::{PATIENCE, loaded};
+use super::{failure, progress, usage};
+use crate::config::{Config, ControlMode};
+use crate::error::{Error, Result, quoted};
+use crate::infer::{InferRequest, RequestContext};
+use crate::model::profile::{self, Collector, FILE, Profile, SCHEMA, Slots, Source};
+use crate::model::{ModelName, Selector, Version};
+use crate::observe::telemetry;
+use crate::service::Target;
+use crate::tensor::{NamedTensor, Tensor};
+use rows::Layout;
+use source::Table;
+
+pub fn run(args: ProfileArgs) -> ExitCode {
+    let (model, version) = match named(&args.model) {
+        Ok(named) => named,
+        Err(error) => return usage(&error),
+    };
+    let (data, out) = (args.data.clone(), args.out.clone());
+    let mut overlay = args.into_overlay();
+    // What goes wrong is said here.
+    overlay.log_filter.get_or_insert_with(|| "off".to_owned());
+    let mut config = match Config::load(overlay) {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    config.registry.control = ControlMode::Explicit;
+    config.registry.startup = vec![model.to_string()];
+    let _log = match telemetry::install(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let reason = Error::internal("the runtime could not be started").with_detail(error);
+            return failure(&reason);
+        }
+    };
+    let job = Job { model, version, data, out };
+    match runtime.block_on(job.run(&config)) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// MODEL or MODEL/VERSION.
+fn named(text: &str) -> Result<(ModelName, Option<Version>)> {
+    let (model, version) = match text.split_once('/') {
+        Some((model, version)) => (model, Some(Version::parse(version))),
+        None => (text, None),
+    };
+    match (ModelName::new(model), version) {
+        (Some(model), None) => Ok((model, None)),
+        (Some(model), Some(Some(version))) => Ok((model, Some(version))),
+        _ => Err(Error::invalid(format!(
+            "'{}': expected MODEL or MODEL/VERSION, as breast-cancer/2",
+            quoted(text)
+        ))),
+    }
+}
+
+struct Job {
+    model: ModelName,
+    version: Option<Version>,
+    data: PathBuf,
+    out: Option<PathBuf>,
+}
+
+impl Job {
+    async fn run(self, config: &Config) -> Result<String> {
+        // Opened first: a wrong path is told before a model is loaded.
+        let mut table = Table::open(&self.data)?;
+        let service = loaded(config).await?;
+        let selector = self.version.map_or(Selector::Latest, Selector::Exact);
+        let target = service.resolve(self.model.as_str(), selector).map_err(|error| {
+            let status = service.catalog().into_iter().find(|model| model.name == self.model);
+            let problem = status.and_then(|model| {
+                let versions = model.versions.into_iter();
+                let asked = |version: &Version| self.version.is_none_or(|asked| asked == *version);
+                let mut reasons = versions.filter(|v| asked(&v.version)).filter_map(|v| v.reason);
+                model.problem.or_else(|| reasons.next_back())
+            });
+            problem.map_or(error, Error::invalid)
+        })?;
+
+        let (profile, notes) = profile_of(&target, &mut table).await?;
+        let id = target.id();
+        let folder =
+            || config.registry.models.join(&*id.name.to_string()).join(id.version.to_string());
+        let path = self.out.clone().unwrap_or_else(|| folder().join(FILE));
+        write(&path, profile.to_json()?.as_bytes())?;
+        Ok(format!(
+            "{notes}{id}: {} rows, {} features and {} outputs written to {}",
+            profile.source.rows,
+            profile.features.len(),
+            profile.outputs.len(),
+            path.display()
+        ))
+    }
+}
+
+/// The profile, and what the user should know of their data.
+async fn profile_of(target: &Target, table: &mut Table) -> Result<(Profile, String)> {
+    let contract = target.contract();
+    let layout = Layout::new(contract, target.signature(), table.header())?;
+    let mut features = Collector::new(Slots::inputs(contract)?);
+    let mut outputs = Collector::new(Slots::outputs(contract)?);
+    loop {
+        let mut batch = layout.batch();
+        while batch.rows() < contract.records_max {
+            let Some((number, record)) = table.next()? else { break };
+            batch.push(number, record)?;
+        }
+        if batch.rows() == 0 {
+            break;
+        }
+        let last = table.rows();
+        let (inputs, missing) = batch.finish()?;
+        features.observe(&inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
+        let answer = answer(target, inputs).await.map_err(|error| {
+            let message = format!("the rows up to {last} were refused: {}", error.message());
+            Error::invalid(message)
+        })?;
+        outputs.observe(&answer, |_, _| false)?;
+    }
+    let mut notes = String::new();
+    for (name, count) in features.out_of_range() {
+        notes += &format!("note     '{name}': {count} values lie outside the declared range\n");
+    }
+    if !layout.ignored().is_empty() {
+        notes +=
+            &format!("note     columns that are no feature: {}\n", layout.ignored().join(", "));
+    }
+    let (rows, sha256) = table.finish()?;
+    if rows < profile::ROWS_MIN {
+        return Err(Error::invalid(format!(
+            "{} has {rows} rows; a profile needs {}, or it could disclose somebody",
+            table.name(),
+            profile::ROWS_MIN
+        )));
+    }
+    let profile = Profile {
+        schema: SCHEMA.to_owned(),
+        source: Source { name: table.name().to_owned(), rows, sha256 },
+        model_sha256: target.digest().map(str::to_owned),
+        features: features.finish()?,
+        outputs: outputs.finish()?,
+    };
+    // What is written must be what is read.
+    Ok((Profile::parse(profile.to_json()?.as_bytes(), contract)?, notes))
+}
+
+async fn answer(target: &Target, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    let specs = target.signature().inputs.iter();
+    let named = specs.zip(inputs).map(|(spec, tensor)| {
+        let name = spec.name.clone();
+        NamedTensor { name, tensor }
+    });
+    let request = InferRequest { inputs: named.collect(), ..InferRequest::default() };
+    let context = RequestContext::internal("profile", Instant::now(), PATIENCE);
+    let answer = target.infer(&context, request).await?;
+    Ok(answer.outputs.into_iter().map(|output| output.tensor).collect())
+}
+
+/// Writes the whole file or none: beside it first, then renamed.
+fn write(path: &Path, text: &[u8]) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        Error::invalid(format!("{} could not be written: {error}", path.display()))
+    };
+    // A server that watches the directory does not see names with this end.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    written.map_err(|error| {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&beside);
+        failed(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_may_name_its_version() {
+        let read =
+            |text: &str| named(text).ok().map(|(m, v)| (m.to_string(), v.map(|v| v.number())));
+        assert_eq!(read("a"), Some(("a".into(), None)));
+        assert_eq!(read("a/2"), Some(("a".into(), Some(2))));
+        for bad in ["", "/", "a/", "a/x", "a/0", "a/1/2", "../a"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

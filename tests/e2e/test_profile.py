@@ -1,0 +1,131 @@
+"""`galen profile`: training rows in, a reference profile out, and nothing that tells of one person."""
+
+import csv
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from support.demo import MANIFESTS, example
+from support.server import MODELS, run
+
+MODEL = "breast-cancer"
+NAMES = [feature["name"] for feature in MANIFESTS[MODEL]["inputs"][0]["features"]]
+REPEATS = 2
+
+
+def write(path, header, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def rows() -> list[list[str]]:
+    values = example(MODEL, "1").inputs[0].values
+    return [[str(x) for x in row] for row in np.tile(values, (REPEATS, 1))]
+
+
+def refused(tmp_path, data, *flags, model=MODEL) -> str:
+    outcome = run(
+        "profile", model, "--data", str(data), "--models", str(MODELS), *flags, cwd=tmp_path
+    )
+    assert outcome.returncode != 0 and outcome.stdout == ""
+    return outcome.stderr
+
+
+def test_a_profile_of_rows(tmp_path, rows):
+    registry = tmp_path / "models"
+    shutil.copytree(MODELS / MODEL, registry / MODEL)
+    (registry / MODEL / "1" / "profile.json").unlink(missing_ok=True)
+    rows[0][3] = ""
+    data = write(tmp_path / "train.csv", [*NAMES, "target"], [[*row, "1"] for row in rows])
+    arguments = ["profile", f"{MODEL}/1", "--data", str(data), "--models", str(registry)]
+    outcome = run(*arguments, cwd=tmp_path)
+    # The model can not do with a missing value: its answer is missing, too.
+    assert outcome.returncode == 0, outcome.stderr
+    assert "columns that are no feature: target" in outcome.stdout
+    assert "80 rows, 30 features and 3 outputs" in outcome.stdout
+
+    folder = registry / MODEL / "1"
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".onnx"}
+    text = (folder / "profile.json").read_text()
+    profile = json.loads(text)
+    assert profile["schema"] == "galen.profile/1"
+    assert profile["source"] == {
+        "name": "train.csv",
+        "rows": 80,
+        "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+    }
+    assert profile["model_sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert [feature["name"] for feature in profile["features"]] == NAMES
+    outputs = {output["name"]: output for output in profile["outputs"]}
+    assert list(outputs) == ["diagnosis", "probabilities[malignant]", "probabilities[benign]"]
+    assert {c["name"] for c in outputs["diagnosis"]["categories"]} == {"malignant", "benign"}
+
+    column = np.array([float(row[0]) for row in rows], np.float32).astype(np.float64)
+    radius = profile["features"][0]
+    assert radius["count"] == 80 and radius["missing"] == 0
+    assert radius["mean"] == pytest.approx(column.mean(), rel=1e-8)
+    assert radius["std_pop"] == pytest.approx(column.std(), rel=1e-8)
+    edges = radius["bins"]["edges"]
+    expected = np.quantile(column, np.arange(1, 10) / 10)
+    assert edges == pytest.approx(list(expected), rel=1e-8)
+    counts, _ = np.histogram(column, [-np.inf, *edges, np.inf])
+    assert radius["bins"]["counts"] == counts.tolist()
+    assert radius["min"] <= column.min() and radius["max"] >= column.max()
+    for feature in profile["features"]:
+        assert min(feature["bins"]["counts"]) >= 5, feature["name"]
+        # One missing value is too few to be told.
+        assert feature["missing"] == 0
+
+    again = run(*arguments, "--out", "other.json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "other.json").read_text() == text
+
+
+def test_a_signal_is_reduced(tmp_path):
+    windows = np.tile(example("ecg-rhythm").inputs[0].values[:, 0, :], (3, 1))
+    header = [f"ecg[{sample}]" for sample in range(windows.shape[1])]
+    data = write(tmp_path / "train.csv", header, windows.tolist())
+    flags = ["--data", str(data), "--models", str(MODELS), "--out", "profile.json"]
+    outcome = run("profile", "ecg-rhythm", *flags, cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    names = [[f["name"] for f in profile[side]] for side in ("features", "outputs")]
+    assert names == [
+        ["ecg.mean", "ecg.std"],
+        ["beat_probability.mean", "beat_probability.std"],
+    ]
+    stds = windows.astype(np.float32).astype(np.float64).std(axis=1)
+    assert profile["features"][1]["mean"] == pytest.approx(stds.mean(), rel=1e-6)
+
+
+def test_data_that_do_not_fit(tmp_path, rows):
+    def of(header, rows):
+        return write(tmp_path / "train.csv", header, rows)
+
+    few = refused(tmp_path, of(NAMES, rows[:49]))
+    assert "49 rows; a profile needs 50" in few
+    typo = refused(tmp_path, of(["mean_radios", *NAMES[1:]], rows))
+    assert "no column 'mean_radius'" in typo and "is it 'mean_radios'?" in typo
+    rows[4][2] = "SECRET"
+    wrong = refused(tmp_path, of(NAMES, rows))
+    assert "row 5: 'mean_perimeter' is no number" in wrong and "SECRET" not in wrong
+    rows[4] = rows[4][:-1]
+    assert "29 fields" in refused(tmp_path, of(NAMES, rows))
+    long = tmp_path / "long.csv"
+    long.write_text(",".join(NAMES) + "\n" + "1" * (5 << 20))
+    assert "a line is longer" in refused(tmp_path, long)
+    parquet = tmp_path / "train.csv"
+    parquet.write_bytes(b"PAR1....")
+    assert "Parquet" in refused(tmp_path, parquet) and "read_parquet" in refused(tmp_path, parquet)
+    assert "no-such.csv" in refused(tmp_path, tmp_path / "no-such.csv")
+    data = of(NAMES, rows[:4])
+    assert "no-such-model" in refused(tmp_path, data, model="no-such-model")
+    assert "MODEL/VERSION" in refused(tmp_path, data, model="a/b")
+    assert "could not be written" in refused(
+        tmp_path, of(NAMES, rows[:4] * 20), "--out", "no/such/folder.json"
+    )
