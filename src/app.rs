@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::backend::Engines;
-use crate::config::{Address, Config, Limits, RegistryConfig, ServerConfig};
+use crate::config::{Address, Config, DriftConfig, Limits, RegistryConfig, ServerConfig};
 use crate::error::Result;
+use crate::observe::drift::Drift;
 use crate::observe::hub::Hub;
 use crate::observe::metrics::Metrics;
 use crate::observe::statistics::Statistics;
@@ -48,9 +49,10 @@ pub struct Loaded {
     pub progress: watch::Receiver<Progress>,
 }
 
-/// Probes the engines and starts to load the registry.
+/// Probes the engines and starts to load the registry. Tools that do not serve measure no drift.
 pub fn load(
     registry: &RegistryConfig,
+    drift: Option<&DriftConfig>,
     readiness_strict: bool,
     metrics: Arc<Metrics>,
 ) -> Result<Loaded> {
@@ -63,10 +65,14 @@ pub fn load(
         );
     }
     let statistics = Arc::new(Statistics::default());
-    let hub = Hub { metrics, statistics: Arc::clone(&statistics) };
+    let drift = drift.filter(|drift| drift.enabled);
+    let drift = drift
+        .map(|drift| Drift::start(*drift, &registry.state, Arc::clone(&metrics)))
+        .transpose()?;
+    let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone() };
     let manager = Manager::start(registry, engines, Arc::new(hub))?;
     let progress = manager.progress.clone();
-    let service = Service::new(manager, statistics, readiness_strict);
+    let service = Service::new(manager, statistics, drift, readiness_strict);
     Ok(Loaded { service, progress })
 }
 
@@ -76,7 +82,12 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let (server, limits) = (&config.server, config.limits);
         let Loaded { service, progress } =
-            load(&config.registry, server.readiness_strict, Arc::clone(&metrics))?;
+            load(
+                &config.registry,
+                Some(&config.drift),
+                server.readiness_strict,
+                Arc::clone(&metrics),
+            )?;
 
         let (stop, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();

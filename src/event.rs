@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::infer::Timings;
-use crate::model::ModelId;
+use crate::model::{Contract, ModelId, Profile};
+use crate::tensor::Tensor;
 
 /// Why a request failed, in Triton's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +117,22 @@ pub trait VersionSink: Send + Sync {
     fn request_invalid(&self);
 }
 
+/// Sees what a version was asked and what it answered, to hold it against its training data. Called
+/// on the path of requests: it must not block.
+pub trait Watch: Send + Sync {
+    /// Inputs and outputs of one request, all of the signature's, in its order.
+    fn answered(&self, inputs: &[Tensor], outputs: &[Tensor]);
+}
+
 /// Hears what happens in the server.
 pub trait Observe: Send + Sync {
     /// A sink with all labels resolved, made once when a version is loaded.
     fn for_version(&self, id: &ModelId) -> Arc<dyn VersionSink>;
     fn version_state_changed(&self, change: &VersionStateChanged);
+    /// Somebody who watches a version that has a profile, if anybody does.
+    fn watch(&self, _: &ModelId, _: &Profile, _: &Contract) -> Result<Option<Arc<dyn Watch>>> {
+        Ok(None)
+    }
 }
 
 /// Hears nothing: for tools that load models without serving them, and for tests.

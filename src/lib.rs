@@ -13,7 +13,7 @@
 //! | 4 | [`service`] | what Galen can do, said once |
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
 //! | 2 | [`scheduler`], [`cache`] | when to compute: queues, batches, workers; and when not to |
-//! | 1 | [`backend`] | how to compute: one adapter per engine |
+//! | 1 | [`backend`], [`state`] | how to compute: one adapter per engine; files that outlive us |
 //! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
 //!
 //! Siblings never import each other: they meet in `service`, in `app`, or through
@@ -92,5 +92,6 @@ pub mod registry;
 pub mod scheduler;
 pub mod server;
 pub mod service;
+pub mod state;
 pub mod stats;
 pub mod tensor;

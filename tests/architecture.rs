@@ -16,7 +16,7 @@ use source::{Source, mentions};
 /// The floors from the ground up. A module uses its own floor and those below.
 const FLOORS: [&[&str]; 7] = [
     &["error", "tensor", "model", "principal", "infer", "event", "stats", "config"],
-    &["backend"],
+    &["backend", "state"],
     &["scheduler", "cache"],
     &["registry", "observe", "security"],
     &["service", "governance"],

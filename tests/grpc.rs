@@ -82,10 +82,10 @@ impl Server {
         let engines = Engines::probe(BackendChoice::Identity, &[]);
         let statistics = Arc::new(Statistics::default());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let hub = Arc::new(Hub { metrics, statistics: Arc::clone(&statistics) });
+        let hub = Arc::new(Hub { metrics, statistics: Arc::clone(&statistics), drift: None });
         let manager = Manager::start(&registry.config(), engines, hub).unwrap();
         let progress = manager.progress.clone();
-        let service = Service::new(manager, statistics, false);
+        let service = Service::new(manager, statistics, None, false);
         let router = with_context(routes(service.clone(), BODY_BYTES_MAX, reflection));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();

@@ -128,6 +128,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "GALEN_CACHE_BYTES_MAX", help_heading = "Limits")]
     pub cache_bytes_max: Option<u64>,
 
+    /// Hold what is served against the training data of models with a profile [default: true]
+    #[arg(long, value_name = "BOOL", env = "GALEN_DRIFT", help_heading = "Monitoring")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub drift: Option<bool>,
+
     /// Be ready only when every version is [default: false]
     #[arg(long, value_name = "BOOL", env = "GALEN_STRICT_READINESS", help_heading = "Lifecycle")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -251,6 +256,7 @@ impl ServeArgs {
             model_control_mode: self.model_control_mode,
             load_model: self.load_model,
             cache_bytes_max: self.cache_bytes_max,
+            drift: self.drift,
             cache_config: self.cache_config,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,

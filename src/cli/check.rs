@@ -49,7 +49,7 @@ pub fn run(args: CheckArgs) -> ExitCode {
 
 /// The registry once nothing more will happen to it.
 pub(super) async fn loaded(config: &Config) -> Result<Service> {
-    let Loaded { service, mut progress } = load(&config.registry, true, Arc::new(Metrics::new()?))?;
+    let Loaded { service, mut progress } = load(&config.registry, None, true, Arc::new(Metrics::new()?))?;
     let settled = progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;
     Ok(service)

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::raw::{File, Overlay};
+use super::raw::{self, File, Overlay};
 use super::{
-    Address, Config, ControlMode, Limits, LogConfig, LogFormat, RegistryConfig, ServerConfig,
+    Address, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig, ServerConfig,
     library,
 };
 use crate::error::{Error, Result, nearest, quoted};
@@ -157,6 +157,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         poll: millis("registry.poll_ms", file.registry.poll_ms, POLL_MS)?.max(POLL_MIN),
         settle: millis("registry.settle_ms", file.registry.settle_ms, SETTLE_MS)?,
     };
+    let drift = drift(overlay.drift, &file.drift)?;
     let format = match overlay.log_format {
         Some(name) => LogFormat::from_name(&name).ok_or_else(|| {
             Error::invalid(format!(
@@ -167,7 +168,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         None => file.log.format.unwrap_or(LogFormat::Auto),
     };
     let filter = overlay.log_filter.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
-    Ok(Config { registry, server, limits, log: LogConfig { format, filter } })
+    Ok(Config { registry, server, drift, limits, log: LogConfig { format, filter } })
 }
 
 /// The empty name is none: the only model there is.
@@ -229,6 +230,25 @@ fn control(name: &str) -> Result<ControlMode> {
         let known = ControlMode::NAMES.join(", ");
         let given = quoted(name);
         Error::invalid(format!("model control mode: expected one of {known}, got '{given}'"))
+    })
+}
+
+fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
+    let within = |key: &str, given: Option<u64>, default: u64, low: u64, high: u64| {
+        let value = given.unwrap_or(default);
+        let wrong = || Error::invalid(format!("drift.{key}: expected {low} to {high}, got {value}"));
+        (low..=high).contains(&value).then_some(value).ok_or_else(wrong)
+    };
+    let sample_percent = written.sample_percent.unwrap_or(100.0);
+    if !(sample_percent > 0.0 && sample_percent <= 100.0) {
+        return Err(Error::invalid("drift.sample_percent: expected more than 0, up to 100"));
+    }
+    Ok(DriftConfig {
+        enabled: enabled.or(written.enabled).unwrap_or(true),
+        window_rows: within("window_rows", written.window_rows, 1000, 1, 1_000_000_000)?,
+        window_seconds: within("window_seconds", written.window_seconds, 3600, 1, 31_536_000)?,
+        sample_percent,
+        snapshot_seconds: within("snapshot_seconds", written.snapshot_seconds, 10, 1, 86_400)?,
     })
 }
 

@@ -40,6 +40,7 @@ impl fmt::Display for Address {
 pub struct Config {
     pub registry: RegistryConfig,
     pub server: ServerConfig,
+    pub drift: DriftConfig,
     pub limits: Limits,
     pub log: LogConfig,
 }
@@ -121,6 +122,20 @@ impl ControlMode {
     pub fn takes_calls(self) -> bool {
         matches!(self, ControlMode::Both | ControlMode::Explicit)
     }
+}
+
+/// How what is served is held against training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftConfig {
+    pub enabled: bool,
+    /// Rows that end a window.
+    pub window_rows: u64,
+    /// Age that ends a window that has any.
+    pub window_seconds: u64,
+    /// Of requests.
+    pub sample_percent: f64,
+    /// What a crash may lose at most.
+    pub snapshot_seconds: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ pub struct File {
     pub onnxruntime: Option<PathBuf>,
     pub registry: Registry,
     pub cache: Cache,
+    pub drift: Drift,
     pub limits: Limits,
     pub rest: Rest,
     pub grpc_server: Grpc,
@@ -42,6 +43,16 @@ pub struct Registry {
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
     pub bytes_max: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drift {
+    pub enabled: Option<bool>,
+    pub window_rows: Option<u64>,
+    pub window_seconds: Option<u64>,
+    pub sample_percent: Option<f64>,
+    pub snapshot_seconds: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -112,6 +123,7 @@ pub struct Overlay {
     pub model_control_mode: Option<String>,
     pub load_model: Option<Vec<String>>,
     pub cache_bytes_max: Option<u64>,
+    pub drift: Option<bool>,
     /// Triton's spelling: `local,size=N`.
     pub cache_config: Option<Vec<String>>,
     pub body_bytes_max: Option<usize>,

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drift::Drift;
 use super::metrics::Metrics;
 use super::statistics::{Statistics, VersionStatistics};
+use crate::error::Result;
 use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
     VersionSink, VersionStateChanged,
+    Watch,
 };
-use crate::model::ModelId;
+use crate::model::{Contract, ModelId, Profile};
 
 /// Hears everything, and passes it on.
 pub struct Hub {
     pub metrics: Arc<Metrics>,
     pub statistics: Arc<Statistics>,
+    /// `None`: drift is not measured.
+    pub drift: Option<Arc<Drift>>,
 }
 
 impl Observe for Hub {
@@ -28,7 +33,19 @@ impl Observe for Hub {
         // As on Triton, what is loaded again counts from the start.
         if change.gone {
             self.statistics.forget(&change.id);
+            if let Some(drift) = &self.drift {
+                drift.forget(&change.id);
+            }
         }
+    }
+
+    fn watch(
+        &self,
+        id: &ModelId,
+        profile: &Profile,
+        contract: &Contract,
+    ) -> Result<Option<Arc<dyn Watch>>> {
+        self.drift.as_ref().map(|drift| drift.watch(id, profile, contract)).transpose()
     }
 }
 
@@ -84,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_gone_is_forgotten_and_what_is_replaced_is_not() {
         let (metrics, statistics) = (Arc::new(Metrics::new().unwrap()), Arc::default());
-        let hub = Hub { metrics, statistics };
+        let hub = Hub { metrics, statistics, drift: None };
         let name = ModelName::new("m").unwrap();
         let id = ModelId { name, version: Version::new(1).unwrap() };
         let answer = || {

@@ -2,6 +2,7 @@
 //!
 //! What this room must not know: who produces the facts, and any payload.
 
+pub mod drift;
 pub mod hub;
 mod json_line;
 mod lines;

@@ -85,6 +85,22 @@ metrics! {
         "Rows of each engine call.";
     BATCH_REQUESTS = Histogram "galen_inference_batch_requests"
         "Requests that shared each engine call.";
+    DRIFT_PSI = Gauge "galen_drift_psi"
+        "Population stability index of the last window against training, by feature.";
+    DRIFT_PSI_FLOOR = Gauge "galen_drift_psi_floor"
+        "What the population stability index is to be expected by chance alone.";
+    DRIFT_FEATURE_ALERT = Gauge "galen_drift_feature_alert"
+        "1 while two windows in a row were alarming for this feature, 0 otherwise.";
+    DRIFT_ALERT = Gauge "galen_drift_alert"
+        "1 while any feature or output of the version is in alert, 0 otherwise.";
+    DRIFT_ROWS = Counter "galen_drift_rows"
+        "Rows that were held against training.";
+    DRIFT_DROPPED = Counter "galen_drift_rows_dropped"
+        "Rows that were not, because every window was busy.";
+    MISSING_SHARE = Gauge "galen_quality_missing_share"
+        "Share of the last window that has no value, by feature.";
+    OUT_OF_RANGE_SHARE = Gauge "galen_quality_out_of_range_share"
+        "Share of the last window outside the declared range, by feature.";
     PENDING = Gauge "nv_inference_pending_request_count"
         "Requests waiting in the queue now.";
     MODEL_READY = Gauge "galen_model_ready"

@@ -81,6 +81,7 @@ impl Loader {
             work: Work::Ensemble(Assembly { plan, models: self.table.link(), policy }),
             cache: self.cache_of(order),
             sink: self.observe.for_version(id),
+            watch: None,
             file_bytes: 0,
             load: LoadCost { time: begun.elapsed(), memory_bytes: None },
         })

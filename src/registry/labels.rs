@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::state;
 use crate::error::{Error, Result};
 use crate::model::{Label, Manifest, ModelName, Version};
+use crate::state;
 
 /// The name of the file in the state folder.
 const FILE: &str = "labels.json";

@@ -20,10 +20,10 @@ use crate::backend::{Engines, ModelSource, Session};
 use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
-use crate::event::{LoadCost, Observe};
+use crate::event::{LoadCost, Observe, Watch};
 use crate::model::manifest::{Manifest, OutputEntry, Refined};
 use crate::model::triton_config::complete;
-use crate::model::{Contract, Examples, ModelId, Signature, examples};
+use crate::model::{Contract, Examples, ModelId, Profile, Signature, examples, profile};
 use crate::scheduler::Scheduler;
 use crate::scheduler::policy::BatchPolicy;
 use crate::tensor::{Dim, Shape, Tensor};
@@ -126,6 +126,7 @@ impl Loader {
         let records_max = policy.batch_size_max.max(1);
         let contract =
             Contract::derive(&signature, &manifest, policy.batch_size_max > 0, records_max)?;
+        let watch = files.watch(&contract);
         let cache = self.cache_of(order);
         let sink = self.observe.for_version(id);
         let scheduler =
@@ -144,6 +145,7 @@ impl Loader {
             cache,
             data: digests.collect(),
             sink,
+            watch,
             file_bytes,
             load: LoadCost { time: begun.elapsed(), memory_bytes: memory.growth() },
         })
@@ -251,6 +253,22 @@ impl Files<'_> {
             integrity::verify(list, name, &integrity::sha256(&bytes))?;
         }
         Ok(())
+    }
+
+    /// What training looked like, and somebody who holds requests against it. A version must not
+    /// fail for its profile: one that does not fit is said in the log.
+    fn watch(&self, contract: &Contract) -> Option<Arc<dyn Watch>> {
+        let id = &self.order.id;
+        let watched = match self.read(profile::FILE, profile::BYTES_MAX) {
+            Ok(Some(text)) => Profile::parse(&text, contract)
+                .and_then(|profile| self.loader.observe.watch(id, &profile, contract)),
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        watched
+            .inspect_err(|error| tracing::warn!(model = %id, %error, "the profile is not used"))
+            .ok()
+            .flatten()
     }
 
     /// Examples illustrate; a broken file is worth a warning, not a refusal to serve.

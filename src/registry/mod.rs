@@ -6,7 +6,7 @@
 //! what its author wants run (`assemble` does the same for an ensemble, which `parts` keeps in step
 //! with its models), and `table` is swapped atomically. `lifecycle` is the state
 //! machine, `model` what the worker remembers, `labels` and `steer` what calls have moved (kept in
-//! files by `state`), `route` a traffic policy at work, `inspect` looks at one
+//! files by `crate::state`), `route` a traffic policy at work, `inspect` looks at one
 //! model without serving it, `calls` what the
 //! worker is told to do, and `manager` the registry from outside.
 //!
@@ -32,7 +32,6 @@ mod scan;
 mod servable;
 mod settle;
 mod source;
-mod state;
 mod steer;
 mod table;
 mod warmup;

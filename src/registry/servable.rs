@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::loader::model_file;
 use super::table::TableLink;
 use crate::cache::VersionCache;
-use crate::event::{LoadCost, VersionSink};
+use crate::event::{LoadCost, VersionSink, Watch};
 use crate::model::ensemble::Plan;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
@@ -34,6 +34,8 @@ pub struct Servable {
     /// Answers that were given, where the model's configuration lets them be kept.
     pub cache: Option<VersionCache>,
     pub sink: Arc<dyn VersionSink>,
+    /// Holds what it is asked and answers against its training data, where it has a profile.
+    pub watch: Option<Arc<dyn Watch>>,
     /// SHA-256 of the files that the model file names for its data, by their names.
     pub data: BTreeMap<String, String>,
     /// Size of the model file and of those; 0 for an engine that has none.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::state;
 use crate::error::{Error, Result};
 use crate::model::traffic::{Destination, Traffic};
 use crate::model::{Label, Manifest, ModelName, Version};
+use crate::state;
 
 /// The name of the file in the state folder.
 const FILE: &str = "traffic.json";

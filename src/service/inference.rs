@@ -161,6 +161,7 @@ impl Target {
         let servable = &self.servable;
         let received_at = call.context.received_at;
         let guard = Guard { target: self, received_at, answered: false };
+        let asked = servable.watch.as_ref().map(|_| inputs.clone());
         let (outcome, computed) = match &servable.cache {
             None => (self.compute(call, inputs).await, true),
             Some(cache) => {
@@ -178,6 +179,9 @@ impl Target {
         let answer = outcome.inspect_err(|error| self.failed(call.context, error))?;
         let (total, timings) = (received_at.elapsed(), answer.timings);
         servable.sink.request_completed(RequestCompleted { rows, total, timings, computed });
+        if let Some((watch, inputs)) = servable.watch.as_ref().zip(asked) {
+            watch.answered(&inputs, &answer.outputs);
+        }
         Ok(answer)
     }
 

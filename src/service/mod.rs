@@ -2,6 +2,7 @@
 //! way of writing these calls down.
 
 mod catalog;
+mod drift;
 mod ensemble;
 mod examples;
 mod inference;
@@ -16,12 +17,15 @@ use tokio::sync::watch;
 
 pub use crate::registry::OutputCounts;
 pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};
+pub use drift::{DriftReport, DriftStatus, FeatureReport};
+pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use examples::Agreement;
 pub use inference::Target;
 pub use repository::{IndexEntry, LoadCall};
 pub use statistics::{BatchTally, ModelStatistics, Snapshot, Tally};
 pub use traffic::{ArmReport, TrafficReport};
 
+use crate::observe::drift::Drift;
 use crate::observe::statistics::Statistics;
 use crate::registry::{Control, Manager, Progress, TableReader};
 
@@ -48,6 +52,7 @@ struct Inner {
     progress: watch::Receiver<Progress>,
     control: Control,
     statistics: Arc<Statistics>,
+    drift: Option<Arc<Drift>>,
     /// Readiness needs every model, not only one.
     readiness_strict: bool,
     /// Set at shutdown: readiness is down. What still arrives is answered, for it was sent by
@@ -58,7 +63,12 @@ struct Inner {
 }
 
 impl Service {
-    pub fn new(registry: Manager, statistics: Arc<Statistics>, readiness_strict: bool) -> Self {
+    pub fn new(
+        registry: Manager,
+        statistics: Arc<Statistics>,
+        drift: Option<Arc<Drift>>,
+        readiness_strict: bool,
+    ) -> Self {
         let Manager { table, progress, control } = registry;
         let (changed, _) = watch::channel(());
         let draining = AtomicBool::new(false);
@@ -67,6 +77,7 @@ impl Service {
             progress,
             control,
             statistics,
+            drift,
             readiness_strict,
             draining,
             changed,

@@ -87,6 +87,19 @@ impl Categories {
         self.overflow += other.overflow;
     }
 
+    /// Adds counts in the order of the known categories, and of new ones behind them; `false` where
+    /// there are more or fewer.
+    #[must_use]
+    pub fn add(&mut self, counts: &[u64]) -> bool {
+        let Some((new, known)) = counts.split_last() else { return false };
+        if known.len() != self.counts.len() {
+            return false;
+        }
+        self.counts.iter_mut().zip(known).for_each(|(count, more)| *count += more);
+        self.overflow += new;
+        true
+    }
+
     pub fn reset(&mut self) {
         self.counts.fill(0);
         self.new.clear();

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::bins::Edges;
 use super::categories::{Categories, Known};
 use super::contingency::{ChiSquare, chi_square};
@@ -62,7 +64,8 @@ impl Reference {
 
 /// What was wrong, or at least unusual, with values. Values outside a range are counted in their
 /// bins too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quality {
     /// Left out, or NaN, which is how tables write it.
     pub missing: u64,
@@ -212,6 +215,41 @@ impl Accumulator {
     /// Whether all of two values or more were the same number, as of a sensor that hangs.
     pub fn is_constant(&self) -> bool {
         self.moments.count() > 1 && self.moments.min() == self.moments.max()
+    }
+}
+
+/// An accumulator as it is written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedAccumulator {
+    /// By bin or category; of categories, the last is of new ones.
+    counts: Vec<u64>,
+    moments: Moments,
+    quality: Quality,
+}
+
+impl Accumulator {
+    /// What it has seen. New categories lose their names: they came from requests.
+    pub fn save(&self) -> SavedAccumulator {
+        SavedAccumulator { counts: self.counts(), moments: self.moments, quality: self.quality }
+    }
+
+    /// Adds what was written down; `false` where it does not fit.
+    #[must_use]
+    pub fn add(&mut self, saved: &SavedAccumulator) -> bool {
+        let fits = match &mut self.counts {
+            Counts::Numeric(counts) if counts.len() == saved.counts.len() => {
+                counts.iter_mut().zip(&saved.counts).for_each(|(count, more)| *count += more);
+                true
+            }
+            Counts::Numeric(_) => false,
+            Counts::Categorical(categories) => categories.add(&saved.counts),
+        };
+        if fits {
+            self.moments.merge(&saved.moments);
+            self.quality.merge(&saved.quality);
+        }
+        fits
     }
 }
 

@@ -3,8 +3,11 @@
 //! Welford's recurrence for one value, Chan, Golub and LeVeque's for two streams (1983): no sum of
 //! squares, which would cancel where the mean is large beside the spread.
 
+use serde::{Deserialize, Serialize};
+
 /// Moments of the finite values pushed so far.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Moments {
     count: u64,
     mean: f64,
@@ -12,6 +15,33 @@ pub struct Moments {
     m2: f64,
     min: f64,
     max: f64,
+}
+
+/// JSON has no infinity, which the extremes of nothing are.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    count: u64,
+    mean: f64,
+    m2: f64,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+impl From<Written> for Moments {
+    fn from(Written { count, mean, m2, min, max }: Written) -> Self {
+        match (min, max) {
+            (Some(min), Some(max)) if count > 0 => Self { count, mean, m2, min, max },
+            _ => Self::default(),
+        }
+    }
+}
+
+impl From<Moments> for Written {
+    fn from(moments: Moments) -> Self {
+        let Moments { count, mean, m2, .. } = moments;
+        Self { count, mean, m2, min: moments.min(), max: moments.max() }
+    }
 }
 
 impl Default for Moments {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use galen::app::App;
 use galen::config::{
-    Address, Config, ControlMode, Digests, Limits, LogConfig, LogFormat, RegistryConfig,
+    Address, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig,
     ServerConfig,
 };
 use galen::model::manifest::BackendChoice;
@@ -110,6 +110,13 @@ pub fn config(registry: &Registry) -> Config {
             mlflow_model: None,
             shutdown_delay: Duration::ZERO,
             shutdown_timeout: PATIENCE,
+        },
+        drift: DriftConfig {
+            enabled: true,
+            window_rows: 1000,
+            window_seconds: 3600,
+            sample_percent: 100.0,
+            snapshot_seconds: 10,
         },
         limits: Limits {
             body_bytes_max: 8 << 20,

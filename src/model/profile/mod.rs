@@ -5,6 +5,7 @@
 //! nobody; `build` says how. Features have the names that `slots` gives them.
 
 mod build;
+mod saved;
 mod slots;
 mod window;
 
@@ -19,6 +20,7 @@ use crate::stats::bins::Edges;
 use crate::stats::categories::Known;
 use crate::stats::drift::{Reference, Shape};
 
+pub use saved::SavedWindow;
 pub use build::{COUNT_MIN, Collector, ROWS_MIN};
 pub use slots::{COLUMNS_MAX, SLOTS_MAX, Seen, Slot, Slots, Take};
 pub use window::{FeatureScores, Window};
@@ -173,6 +175,13 @@ impl Profile {
         profile.features = ordered("feature", profile.features, &Slots::inputs(contract)?)?;
         profile.outputs = ordered("output", profile.outputs, &Slots::outputs(contract)?)?;
         Ok(profile)
+    }
+
+    /// SHA-256 of what it says, in hex: statistics that were counted against it fit no other.
+    pub fn digest(&self) -> Result<String> {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(self.to_json()?.as_bytes());
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The file's text: one line per feature.

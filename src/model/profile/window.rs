@@ -11,6 +11,7 @@ use crate::tensor::Tensor;
 /// Accumulators of one version.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
+    rows: u64,
     features: Watched,
     outputs: Watched,
 }
@@ -68,6 +69,7 @@ impl Window {
     /// An empty window. The profile was parsed with this contract.
     pub fn new(profile: &Profile, contract: &Contract) -> Result<Self> {
         Ok(Self {
+            rows: 0,
             features: Watched::new(&profile.features, Slots::inputs(contract)?),
             outputs: Watched::new(&profile.outputs, Slots::outputs(contract)?),
         })
@@ -91,14 +93,29 @@ impl Window {
         }
     }
 
+    /// Counts records, however many values they have.
+    pub fn observe_rows(&mut self, rows: u64) {
+        self.rows += rows;
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn accumulators_mut(&mut self) -> (&mut [Accumulator], &mut [Accumulator]) {
+        (&mut self.features.accumulators, &mut self.outputs.accumulators)
+    }
+
     /// Adds what another window of the same profile has seen.
     pub fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
         self.features.merge(&other.features);
         self.outputs.merge(&other.outputs);
     }
 
     /// Forgets everything; the memory stays.
     pub fn reset(&mut self) {
+        self.rows = 0;
         let all = self.features.accumulators.iter_mut().chain(&mut self.outputs.accumulators);
         all.for_each(Accumulator::reset);
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Violation};
 use crate::server::status::http_status;
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Any body under a status and a type.

@@ -18,6 +18,8 @@ use crate::service::Target;
 
 /// The tag of the typed API's catalogue.
 pub const CATALOG: &str = "Models";
+/// Tag of drift, data quality and performance.
+pub const MONITORING: &str = "Monitoring";
 /// The tag of the Open Inference Protocol.
 pub const PROTOCOL: &str = "Open Inference Protocol v2";
 
@@ -31,6 +33,7 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
     ),
     tags(
         (name = CATALOG, description = "What is served, and in which state"),
+        (name = MONITORING, description = "What is served, held against training"),
         (name = PROTOCOL, description = "Tensors in, tensors out"),
         (name = tfserving::TAG, description = "Rows or columns in, the same out"),
         (name = mlflow::TAG, description = "Data frames or tensors in, predictions out")
@@ -40,6 +43,10 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         typed::show,
         typed::labels::set,
         typed::labels::remove,
+        typed::drift::show,
+        typed::drift::quality,
+        typed::drift::export,
+        typed::drift::merge,
         typed::traffic::show,
         typed::traffic::set,
         typed::traffic::reset,

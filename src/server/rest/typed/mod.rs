@@ -1,8 +1,10 @@
 //! The typed API under `/models`: records of named features in, named outputs out.
 
+pub mod drift;
 pub mod labels;
 mod request;
 mod response;
+mod time;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use crate::service::{ModelStatus, Target, VersionStatus};
 pub fn routes() -> Router<Door> {
     Router::new()
         .merge(labels::routes())
+        .merge(drift::routes())
         .merge(traffic::routes())
         .route("/models", get(list))
         .route("/models/{model}", get(show))

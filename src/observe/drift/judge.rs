@@ -1,0 +1,132 @@
+//! Whether a window speaks for drift, feature by feature, and why. Pure.
+//!
+//! A monitor that cries wolf is switched off: a score must be large, be well above what chance gives,
+//! and stand up among all the features that were looked at (Benjamini-Hochberg); and an alarm becomes
+//! an alert when the next window raises it, too.
+
+use crate::model::profile::{Feature, FeatureScores, Numeric, Profile, Window};
+use crate::stats::drift::{Accumulator, COUNT_MIN, FLOOR_TIMES, PSI_ALARM, Scores};
+use crate::stats::multiplicity::benjamini_hochberg;
+
+/// False discoveries among the features that are called significant.
+const FALSE_DISCOVERIES: f64 = 0.05;
+/// A share of missing, infinite or new values that is news: so much more than in training, and so
+/// many standard errors.
+const MISSING_MORE: f64 = 0.02;
+const UNSEEN_MORE: f64 = 0.01;
+const INFINITE_MORE: f64 = 0.01;
+const OUTSIDE_MORE: f64 = 0.05;
+const ERRORS: f64 = 4.0;
+/// A mean that is so many times that of training, nearly all values beyond what training saw: not
+/// other patients, another unit.
+const UNIT_TIMES: f64 = 3.0;
+const UNIT_OUTSIDE: f64 = 0.9;
+/// Windows in a row that make an alert of an alarm.
+pub const WINDOWS: u32 = 2;
+
+/// What a window says of one feature or output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub scores: Option<Scores>,
+    /// Whether its test stands up among all of them.
+    pub significant: bool,
+    /// Enough values to say anything.
+    pub sufficient: bool,
+    /// Why this window is alarming; none where it is not.
+    pub reasons: Vec<String>,
+    /// Windows in a row that were.
+    pub streak: u32,
+}
+
+impl Verdict {
+    pub fn is_alert(&self) -> bool {
+        self.streak >= WINDOWS
+    }
+}
+
+/// Judges a complete window: features first, then outputs. `before` is the verdict on the window
+/// before it, in the same order, or nothing.
+pub fn judge(profile: &Profile, window: &Window, before: &[Verdict]) -> Vec<Verdict> {
+    let pairs = || {
+        let features = profile.features.iter().zip(window.feature_scores());
+        features.chain(profile.outputs.iter().zip(window.output_scores()))
+    };
+    let p = |scores: &Option<Scores>| scores.map_or(1.0, |scores| scores.chi_square.p);
+    let tests: Vec<f64> = pairs().map(|(_, seen)| p(&seen.scores)).collect();
+    let significant = benjamini_hochberg(&tests, FALSE_DISCOVERIES);
+    let verdict = |(place, (feature, seen)): (usize, (&Feature, FeatureScores<'_>))| {
+        let significant = significant.get(place).copied().unwrap_or(false);
+        let sufficient = all(seen.accumulator) >= COUNT_MIN;
+        let reasons =
+            if sufficient { reasons(feature, &seen, significant) } else { Vec::new() };
+        let streak = before.get(place).map_or(0, |verdict| verdict.streak);
+        let streak = match (sufficient, reasons.is_empty()) {
+            // Too little to say anything: what was said stands.
+            (false, _) => streak,
+            (true, true) => 0,
+            (true, false) => streak.saturating_add(1),
+        };
+        Verdict { scores: seen.scores, significant, sufficient, reasons, streak }
+    };
+    pairs().enumerate().map(verdict).collect()
+}
+
+/// Records of a window, with those that have no value.
+fn all(seen: &Accumulator) -> u64 {
+    let quality = seen.quality();
+    seen.present() + quality.missing + quality.infinite + quality.wrong_type
+}
+
+fn reasons(feature: &Feature, seen: &FeatureScores<'_>, significant: bool) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let window = seen.accumulator;
+    if let Feature::Numeric(numeric) = feature
+        && let Some(times) = other_unit(numeric, window)
+    {
+        reasons.push(format!(
+            "the values are about {times:.3} times those of training: is it another unit?"
+        ));
+    }
+    if let Some(scores) = seen.scores.filter(|scores| significant && scores.is_alarming()) {
+        let limit = PSI_ALARM.max(FLOOR_TIMES * scores.psi_floor);
+        reasons.push(format!("psi {:.2}, above {limit:.2}", scores.psi));
+    }
+    let (quality, rows) = (window.quality(), all(window));
+    let reference = window.reference();
+    let trained = reference.total() + reference.missing;
+    let usual = |count: u64| if trained == 0 { 0.0 } else { count as f64 / trained as f64 };
+    let mut more = |what: &str, count: u64, usual: f64, least: f64| {
+        let share = count as f64 / rows as f64;
+        let spread = (usual.max(1.0 / rows as f64) * (1.0 - usual) / rows as f64).sqrt();
+        if share - usual >= least && share - usual > ERRORS * spread {
+            reasons.push(format!(
+                "{:.1} % {what}, {:.1} % in training",
+                share * 100.0,
+                usual * 100.0
+            ));
+        }
+    };
+    more("missing", quality.missing, usual(reference.missing), MISSING_MORE);
+    more("infinite", quality.infinite, 0.0, INFINITE_MORE);
+    more("of another type", quality.wrong_type, 0.0, INFINITE_MORE);
+    let outside = quality.below_range + quality.above_range;
+    more("outside the declared range", outside, 0.0, OUTSIDE_MORE);
+    if let Feature::Categorical(categorical) = feature {
+        more("of new categories", window.unseen(), usual(categorical.other), UNSEEN_MORE);
+    }
+    let varied = matches!(feature, Feature::Numeric(numeric) if numeric.std_pop > 0.0);
+    if varied && window.is_constant() {
+        reasons.push("every value is the same number".to_owned());
+    }
+    reasons
+}
+
+/// How many times the values of training these are, where that looks like another unit.
+fn other_unit(trained: &Numeric, window: &Accumulator) -> Option<f64> {
+    let moments = window.moments();
+    let quality = window.quality();
+    let outside = (quality.below_trained + quality.above_trained) as f64;
+    let times = moments.mean().filter(|_| trained.mean != 0.0)? / trained.mean;
+    let far = times > UNIT_TIMES || (times > 0.0 && times < 1.0 / UNIT_TIMES);
+    (far && outside >= UNIT_OUTSIDE * moments.count() as f64).then_some(times)
+}

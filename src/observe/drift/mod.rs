@@ -1,0 +1,176 @@
+//! Drift while serving: every version with a reference profile is watched, in windows that end by
+//! count or by age, and each is held against training.
+//!
+//! `watched` counts, on the path of requests, in fixed memory; `judge` says what a window means;
+//! `snapshot` keeps it over a restart. One thread puts the counts together once a second.
+//!
+//! Memory: 4 windows of every watched version are written to and two more are kept, each of a few
+//! hundred bytes a feature, whatever comes: new categories are counted by name up to 32.
+
+mod judge;
+pub mod snapshot;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+pub use judge::Verdict;
+pub use watched::{Complete, State, Watched};
+
+
+use super::metrics::Metrics;
+use crate::config::DriftConfig;
+use crate::error::{Error, Result};
+use crate::event::Watch;
+use crate::model::profile::Profile;
+use crate::model::{Contract, ModelId};
+
+/// How often counts are put together.
+const TICK: Duration = Duration::from_secs(1);
+
+/// All versions under watch.
+pub struct Drift {
+    config: DriftConfig,
+    /// Where snapshots lie.
+    folder: PathBuf,
+    metrics: Arc<Metrics>,
+    versions: RwLock<BTreeMap<ModelId, Arc<Watched>>>,
+}
+
+impl Drift {
+    /// Starts the thread that puts counts together; it ends with the last handle.
+    pub fn start(config: DriftConfig, state: &Path, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
+        let folder = state.join("drift");
+        let drift = Arc::new(Self { config, folder, metrics, versions: RwLock::default() });
+        let weak = Arc::downgrade(&drift);
+        std::thread::Builder::new()
+            .name("galen-drift".to_owned())
+            .spawn(move || keep_time(&weak))
+            .map_err(|error| {
+                Error::internal("the drift thread could not be started").with_detail(error)
+            })?;
+        Ok(drift)
+    }
+
+    pub fn config(&self) -> &DriftConfig {
+        &self.config
+    }
+
+    /// Begins to watch a version, from where its last snapshot stood if its profile is the same.
+    pub fn watch(
+        &self,
+        id: &ModelId,
+        profile: &Profile,
+        contract: &Contract,
+    ) -> Result<Arc<dyn Watch>> {
+        let now = Instant::now();
+        let watched = Arc::new(Watched::new(id, profile, contract, &self.config, now)?);
+        if let Err(error) = snapshot::restore(&self.folder, &watched) {
+            tracing::warn!(model = %id, %error, "the kept drift statistics are not used");
+        }
+        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        versions.insert(id.clone(), Arc::clone(&watched));
+        Ok(watched)
+    }
+
+    /// Ends watching a version that is gone; its snapshot stays.
+    pub fn forget(&self, id: &ModelId) {
+        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watched) = versions.remove(id) {
+            self.keep(&watched);
+        }
+    }
+
+    pub fn of(&self, id: &ModelId) -> Option<Arc<Watched>> {
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).get(id).map(Arc::clone)
+    }
+
+    /// Puts everything together, and ends windows that are full or old.
+    pub fn tick(&self, now: Instant, wall: SystemTime) {
+        let versions: Vec<Arc<Watched>> = {
+            let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+            versions.values().map(Arc::clone).collect()
+        };
+        for watched in versions {
+            if watched.gather(&self.config, now, wall) {
+                self.announce(&watched);
+            }
+            self.metrics.drift_rows(&watched.id, watched.rows(), watched.dropped());
+        }
+    }
+
+    /// Writes all snapshots.
+    pub fn save(&self) {
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        versions.values().for_each(|watched| self.keep(watched));
+    }
+
+    fn keep(&self, watched: &Watched) {
+        if let Err(error) = snapshot::save(&self.folder, watched) {
+            tracing::warn!(
+                model = %watched.id,
+                %error,
+                detail = error.detail(),
+                "drift statistics can not be kept"
+            );
+        }
+    }
+
+    /// Tells metrics and log what a complete window says.
+    fn announce(&self, watched: &Watched) {
+        let state = watched.state();
+        let Some(last) = &state.last else { return };
+        let names = watched.names();
+        self.metrics.drift_window(&watched.id, &names, last);
+        for (name, verdict) in names.iter().zip(&last.verdicts) {
+            if !verdict.reasons.is_empty() {
+                tracing::warn!(
+                    model = %watched.id,
+                    feature = name.as_str(),
+                    alert = verdict.is_alert(),
+                    reasons = verdict.reasons.join("; "),
+                    "drift"
+                );
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// Names of the features, and then of the outputs, which have a prefix.
+    pub fn names(&self) -> Vec<String> {
+        let features = self.profile.features.iter().map(|feature| feature.name().to_owned());
+        let outputs = self.profile.outputs.iter();
+        features.chain(outputs.map(|output| format!("output:{}", output.name()))).collect()
+    }
+
+    /// Whether any feature or output is in alert.
+    pub fn is_alert(&self) -> bool {
+        let state = self.state();
+        state.last.as_ref().is_some_and(|last| last.verdicts.iter().any(Verdict::is_alert))
+    }
+}
+
+impl Drop for Drift {
+    fn drop(&mut self) {
+        // What was seen since the last tick is put together first.
+        self.tick(Instant::now(), SystemTime::now());
+        self.save();
+    }
+}
+
+/// Ticks until nobody holds the monitor any more.
+fn keep_time(drift: &Weak<Drift>) {
+    let mut saved = Instant::now();
+    loop {
+        std::thread::sleep(TICK);
+        let Some(drift) = drift.upgrade() else { return };
+        drift.tick(Instant::now(), SystemTime::now());
+        if saved.elapsed() >= Duration::from_secs(drift.config.snapshot_seconds) {
+            drift.save();
+            saved = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What is served, held against training: the report on one version.
+
+use std::time::SystemTime;
+
+use super::Service;
+use crate::error::{Error, Result};
+use crate::model::profile::{Feature, FeatureScores};
+use crate::model::{ModelId, Selector};
+use crate::observe::drift::snapshot::{self, Snapshot};
+use crate::observe::drift::{Complete, Verdict, Watched};
+use crate::stats::drift::{Accumulator, Shape};
+
+/// Where a version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriftStatus {
+    /// There is nothing to hold it against, or nobody who does.
+    NoProfile,
+    /// No window is complete yet.
+    Warming,
+    Ok,
+    Alert,
+}
+
+/// The report on one version.
+#[derive(Clone, Debug)]
+pub struct DriftReport {
+    pub id: ModelId,
+    pub status: DriftStatus,
+    /// Name and rows of the training data.
+    pub profile: Option<(String, u64)>,
+    pub reasons: Vec<String>,
+    pub rows: u64,
+    pub dropped: u64,
+    pub window_rows: u64,
+    pub window_seconds: u64,
+    pub snapshot_seconds: u64,
+    pub current_rows: u64,
+    pub completed: u64,
+    /// Rows and end of the last complete window.
+    pub last: Option<(u64, SystemTime)>,
+    /// When the counts were written down that were taken over at the start.
+    pub restored_at: Option<SystemTime>,
+    pub features: Vec<FeatureReport>,
+    pub outputs: Vec<FeatureReport>,
+}
+
+/// One feature or output.
+#[derive(Clone, Debug)]
+pub struct FeatureReport {
+    /// What training looked like.
+    pub feature: Feature,
+    /// What the last complete window looks like, and what it says.
+    pub last: Option<(Accumulator, Verdict)>,
+    /// Bins or categories, for people.
+    pub bins: Vec<String>,
+    pub reference: Vec<u64>,
+}
+
+impl Service {
+    /// The report on a version that answers.
+    pub fn drift(&self, model: &str, selector: Selector<'_>) -> Result<DriftReport> {
+        let id = self.resolve(model, selector)?.id().clone();
+        let watched = self.0.drift.as_ref().and_then(|drift| Some((drift, drift.of(&id)?)));
+        let Some((drift, watched)) = watched else {
+            return Ok(DriftReport::none(id));
+        };
+        let config = *drift.config();
+        let state = watched.state();
+        let last = state.last.as_ref();
+        let (features, outputs) = reports(&watched, last, &state.current);
+        let alerts = |verdict: &Verdict| verdict.is_alert();
+        let status = match last {
+            None => DriftStatus::Warming,
+            Some(last) if last.verdicts.iter().any(alerts) => DriftStatus::Alert,
+            Some(_) => DriftStatus::Ok,
+        };
+        let reasons = last.map(|last| {
+            let named = watched.names().into_iter().zip(&last.verdicts);
+            let named = named.filter(|(_, verdict)| verdict.is_alert());
+            named.map(|(name, verdict)| format!("{name}: {}", verdict.reasons.join("; "))).collect()
+        });
+        let source = &watched.profile.source;
+        Ok(DriftReport {
+            status,
+            profile: Some((source.name.clone(), source.rows)),
+            reasons: reasons.unwrap_or_default(),
+            rows: watched.rows(),
+            dropped: watched.dropped(),
+            window_rows: config.window_rows,
+            window_seconds: config.window_seconds,
+            snapshot_seconds: config.snapshot_seconds,
+            current_rows: state.current_rows,
+            completed: state.completed,
+            last: last.map(|last| (last.rows, last.at)),
+            restored_at: state.restored_at,
+            features,
+            outputs,
+            id,
+        })
+    }
+
+    /// The counts of a version, for another replica.
+    pub fn drift_state(&self, model: &str, selector: Selector<'_>) -> Result<Snapshot> {
+        snapshot::export(&*self.watched(model, selector)?, SystemTime::now())
+    }
+
+    /// Adds the running window of another replica to this one's.
+    pub fn merge_drift(
+        &self,
+        model: &str,
+        selector: Selector<'_>,
+        other: &Snapshot,
+    ) -> Result<()> {
+        snapshot::merge(&*self.watched(model, selector)?, other)
+    }
+
+    fn watched(&self, model: &str, selector: Selector<'_>) -> Result<std::sync::Arc<Watched>> {
+        let id = self.resolve(model, selector)?.id().clone();
+        let watched = self.0.drift.as_ref().and_then(|drift| drift.of(&id));
+        watched.ok_or_else(|| {
+            Error::not_found(format!("model '{id}' is not watched: it has no profile.json"))
+        })
+    }
+}
+
+impl DriftReport {
+    fn none(id: ModelId) -> Self {
+        Self {
+            id,
+            status: DriftStatus::NoProfile,
+            profile: None,
+            reasons: Vec::new(),
+            rows: 0,
+            dropped: 0,
+            window_rows: 0,
+            window_seconds: 0,
+            snapshot_seconds: 0,
+            current_rows: 0,
+            completed: 0,
+            last: None,
+            restored_at: None,
+            features: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+}
+
+/// Features, and outputs. `like` has the references, and may be empty.
+fn reports(
+    watched: &Watched,
+    last: Option<&Complete>,
+    like: &crate::model::profile::Window,
+) -> (Vec<FeatureReport>, Vec<FeatureReport>) {
+    let window = last.map_or(like, |last| &last.window);
+    let count = watched.profile.features.len();
+    let report = |(place, (feature, seen)): (usize, (&Feature, FeatureScores<'_>))| {
+        let reference = seen.accumulator.reference();
+        let verdict = last.and_then(|last| last.verdicts.get(place).cloned());
+        FeatureReport {
+            feature: feature.clone(),
+            last: verdict.map(|verdict| (seen.accumulator.clone(), verdict)),
+            bins: bins(&reference.shape),
+            reference: reference.counts.clone(),
+        }
+    };
+    let features = watched.profile.features.iter().zip(window.feature_scores());
+    let outputs = watched.profile.outputs.iter().zip(window.output_scores());
+    let mut all: Vec<FeatureReport> =
+        features.chain(outputs).enumerate().map(report).collect();
+    let outputs = all.split_off(count.min(all.len()));
+    (all, outputs)
+}
+
+fn bins(shape: &Shape) -> Vec<String> {
+    match shape {
+        Shape::Numeric(edges) => {
+            let edges = edges.as_slice();
+            let (Some(first), Some(last)) = (edges.first(), edges.last()) else {
+                return vec!["all".to_owned()];
+            };
+            let between = edges.windows(2).map(|pair| format!("{} to {}", pair[0], pair[1]));
+            let below = [format!("below {first}")].into_iter();
+            below.chain(between).chain([format!("{last} and above")]).collect()
+        }
+        Shape::Categorical(known) => {
+            known.names().iter().cloned().chain(["other".to_owned()]).collect()
+        }
+    }
+}
