@@ -169,5 +169,8 @@ def test_new_data_alone_is_a_new_version(registry, start, name):
         convert_attribute=True,
     )
     expected = [float(value) for value in WEIGHTS.sum(axis=0) * 2 + 0.5]
-    infer = lambda: server.post("/v2/models/m/infer", BODY).json()  # noqa: E731
-    until(lambda: infer()["outputs"][0]["data"] == expected)
+
+    def answer() -> list:
+        return server.post("/v2/models/m/infer", BODY).json()["outputs"][0]["data"]
+
+    until(lambda: answer() == expected)

@@ -1,6 +1,6 @@
 //! What must hold of an ONNX file before an engine sees it: that its bytes are all of the model. An
 //! engine would follow a tensor to another file, found from wherever the server was started, and
-//! nobody has verified that one. [`gather`] takes such files in; [`stands_alone`] has the last
+//! nobody has verified that one. [`gather()`] takes such files in; [`stands_alone`] has the last
 //! word.
 //!
 //! The protobuf wire format is walked by a table of the messages on the way to tensors; nothing is
