@@ -52,7 +52,7 @@
 //!
 //! ```text
 //! directory
-//!  -> registry::scan     what lies there
+//!  -> registry::scan     what lies there: many models, or one (layout)
 //!  -> registry::source   what ought to serve, by version policy: the full set
 //!  -> registry::policy   pure: at most one next step
 //!  -> registry::manager  takes it, on threads of its own

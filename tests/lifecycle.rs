@@ -146,6 +146,60 @@ async fn a_broken_configuration_or_version_disturbs_nothing() {
     .await;
 }
 
+/// A directory that is one model, as KServe mounts it, beneath the registry of a test.
+fn mount(name: &str) -> Registry {
+    let registry = Registry::new();
+    fs::create_dir_all(registry.path().join(name)).unwrap();
+    registry.model(name, &[], "", &tensors(&[DType::F32]));
+    fs::write(registry.path().join(name).join("model.onnx"), "of no interest to identity").unwrap();
+    registry
+}
+
+fn mounted(config: &mut RegistryConfig, name: &str) {
+    config.models.push(name);
+    config.state = config.models.join(".galen");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_one_model_lives_like_any_other() {
+    let mut rig = Rig::new(mount("ward"), |config| mounted(config, "ward")).await;
+    assert_eq!(rig.latest("ward"), Some(1));
+    assert_eq!(ask(&rig.service, "ward").await.unwrap(), 1);
+    let file = rig.registry.path().join("ward/model.onnx");
+    fs::remove_file(&file).unwrap();
+    rig.until("it went", |service| service.model("ward").is_err()).await;
+    fs::write(&file, "").unwrap();
+    rig.until("it came back", serves("ward", 1)).await;
+    // A folder with a version beside it: what serves, serves on, until one of the two is gone.
+    let version = rig.registry.path().join("ward/m/1");
+    fs::create_dir_all(&version).unwrap();
+    assert_eq!(ask(&rig.service, "ward").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_one_model_may_be_named() {
+    let rig = Rig::new(mount("ward"), |config| {
+        mounted(config, "ward");
+        config.model_name = galen::model::ModelName::new("heart");
+    })
+    .await;
+    assert_eq!((rig.latest("heart"), rig.latest("ward")), (Some(1), None));
+}
+
+#[test]
+fn a_model_and_a_registry_at_once_is_neither() {
+    for folder in ["1", "m/1"] {
+        let registry = mount("ward");
+        fs::create_dir_all(registry.path().join("ward").join(folder)).unwrap();
+        let mut config = registry.config();
+        mounted(&mut config, "ward");
+        let engines = Engines::probe(BackendChoice::Identity, &[]);
+        let error = Manager::start(&config, engines, Arc::new(Unobserved)).err().unwrap();
+        let message = error.message();
+        assert!(message.contains("model.onnx lies directly inside"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn half_written_versions_wait_until_they_are_quiet() {
     // Far longer than the pauses of the writer, however busy the machine is.

@@ -35,6 +35,10 @@ pub enum Command {
 /// What the commands share that load models.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
+    /// Where DIR itself is one model, as KServe mounts it: its name [default: the directory's]
+    #[arg(long, value_name = "NAME", env = "GALEN_MODEL_NAME", alias = "model_name")]
+    pub model_name: Option<String>,
+
     /// Configuration file [default: galen.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "GALEN_CONFIG")]
     pub config: Option<PathBuf>,
@@ -64,10 +68,10 @@ pub struct CommonArgs {
 #[command(after_help = "KServe's and Triton's spellings work too: --model-repository, \
                         --model-store, --http-port, --grpc-port, --metrics-port, --allow-http, \
                         --allow-grpc, --allow-metrics, --cache-config, \
-                        --exit-timeout-secs.\n\nExample:\n  galen serve --models ./models --http \
-                        127.0.0.1:9000")]
+                        --exit-timeout-secs, --model_name.\n\nExample:\n  galen serve --models \
+                        ./models --http 127.0.0.1:9000")]
 pub struct ServeArgs {
-    /// Directory with one directory per model [default: ./models]
+    /// Directory with one directory per model, or one that is a model [default: ./models]
     #[arg(long, value_name = "DIR", env = "GALEN_MODELS")]
     #[arg(aliases = ["model-repository", "model-store"])]
     pub models: Option<PathBuf>,
@@ -230,6 +234,7 @@ impl CommonArgs {
     fn into_overlay(self) -> Overlay {
         Overlay {
             config: self.config,
+            model_name: self.model_name,
             backend: self.backend,
             onnxruntime: self.onnxruntime,
             model_bytes_max: self.model_bytes_max,
@@ -320,7 +325,9 @@ mod tests {
             "--allow-http=false",
             "--strict-readiness",
             "--exit-timeout-secs=5",
+            "--model_name=ward",
         ]);
+        assert_eq!(overlay.model_name.as_deref(), Some("ward"));
         assert_eq!(overlay.models, Some("/mnt/models".into()));
         assert_eq!((overlay.grpc_port, overlay.http_port), (Some(9000), Some(8080)));
         assert_eq!((overlay.allow_grpc, overlay.allow_http), (Some(true), Some(false)));

@@ -80,7 +80,11 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         grpc_reflection: overlay.grpc_reflection.or(file.grpc_server.reflection).unwrap_or(true),
         cors_origins: overlay.cors_origins.or(file.rest.cors_origins).unwrap_or_default(),
         bare_nonfinite: overlay.bare_nonfinite.or(file.rest.bare_nonfinite).unwrap_or(false),
-        mlflow_model: mlflow_model(overlay.mlflow_model.or(file.rest.mlflow_model))?,
+        mlflow_model: model_name(
+            "rest.mlflow_model",
+            overlay.mlflow_model.or(file.rest.mlflow_model),
+        )?
+        .map(|name| name.to_string()),
         shutdown_delay: millis(
             "shutdown.delay_ms",
             overlay.shutdown_delay_ms.or(file.shutdown.delay_ms),
@@ -136,6 +140,10 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
     let registry = RegistryConfig {
         state: file.registry.state.unwrap_or_else(|| models.join(".galen")),
         models,
+        model_name: model_name(
+            "registry.model_name",
+            overlay.model_name.or(file.registry.model_name),
+        )?,
         backend: backend(overlay.backend.or(file.backend).as_deref().unwrap_or("auto"))?,
         onnxruntime: library::candidates(overlay.onnxruntime.or(file.onnxruntime)),
         model_bytes_max: overlay
@@ -171,15 +179,12 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
     Ok(Config { registry, server, drift, limits, log: LogConfig { format, filter } })
 }
 
-/// The empty name is none: the only model there is.
-fn mlflow_model(name: Option<String>) -> Result<Option<String>> {
-    match name.filter(|name| !name.is_empty()) {
-        Some(name) if ModelName::new(&name).is_none() => Err(Error::invalid(format!(
-            "rest.mlflow_model: '{}' can not be a model's name",
-            quoted(&name)
-        ))),
-        name => Ok(name),
-    }
+/// The empty name is none.
+fn model_name(key: &str, name: Option<String>) -> Result<Option<ModelName>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    ModelName::new(&name).map(Some).ok_or_else(|| {
+        Error::invalid(format!("{key}: '{}' can not be a model's name", quoted(&name)))
+    })
 }
 
 fn named(key: &str, error: &Error) -> Error {
@@ -368,6 +373,7 @@ mod tests {
         assert!(message("backend = \"tensorflow\"").contains("expected one of auto"));
         assert!(message("[rest]\ncors_origins = [\"ward\"]").contains("rest.cors_origins"));
         assert!(message("[limits]\nrequest_timeout_ms = 999999999999").contains("at most"));
+        assert!(message("[registry]\nmodel_name = \"../x\"").starts_with("registry.model_name: "));
         assert!(message("[rest]\nmlflow_model = \"../x\"").starts_with("rest.mlflow_model: "));
     }
 }

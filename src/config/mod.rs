@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use load::toml_from_str;
 pub use raw::Overlay;
 
+use crate::model::ModelName;
 use crate::model::manifest::BackendChoice;
 
 /// Where a listener binds.
@@ -49,6 +50,8 @@ pub struct Config {
 pub struct RegistryConfig {
     /// The directory that holds one directory per model.
     pub models: PathBuf,
+    /// The name of the model where that directory is one; `None` for the directory's own.
+    pub model_name: Option<ModelName>,
     /// What a model gets that asks for `backend = "auto"`.
     pub backend: BackendChoice,
     /// Places to look for the ONNX Runtime library, in order.

@@ -30,6 +30,7 @@ pub struct File {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registry {
+    pub model_name: Option<String>,
     pub model_bytes_max: Option<u64>,
     pub digests: Option<Digests>,
     pub control: Option<ControlMode>,
@@ -106,6 +107,7 @@ pub struct Overlay {
     /// The configuration file itself.
     pub config: Option<PathBuf>,
     pub models: Option<PathBuf>,
+    pub model_name: Option<String>,
     pub http: Option<String>,
     pub grpc: Option<String>,
     pub metrics: Option<String>,

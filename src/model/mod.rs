@@ -9,6 +9,7 @@ pub mod ensemble;
 pub mod examples;
 pub mod manifest;
 pub mod mend;
+pub mod mlmodel;
 pub mod profile;
 pub mod refine;
 pub mod reshape;

@@ -25,9 +25,10 @@ pub fn file(folder: &Path) -> Option<&'static str> {
     FILES.into_iter().find(|file| folder.join(file).exists())
 }
 
-/// What the configuration of the model `name` says; the default where there is none.
-pub fn read(root: &Root, name: &str) -> Result<Manifest> {
-    let text = |file: &str| root.read_text(&Path::new(name).join(file), TEXT_BYTES_MAX);
+/// What the configuration in a folder beneath the registry says of the model `name`; the default
+/// where there is none.
+pub fn read(root: &Root, folder: &Path, name: &str) -> Result<Manifest> {
+    let text = |file: &str| root.read_text(&folder.join(file), TEXT_BYTES_MAX);
     match FILES.map(text) {
         [Ok(None), Ok(None)] => Ok(Manifest::default()),
         [own, Ok(None)] => {

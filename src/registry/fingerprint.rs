@@ -33,6 +33,14 @@ impl Fingerprint {
         walk.finish(path.join(integrity::FILE).is_file())
     }
 
+    /// As [`Fingerprint::of`], without names that begin with a dot: there a server keeps what is
+    /// not the model's.
+    pub fn of_visible(path: &Path) -> Self {
+        let mut walk = Walk { visible: true, ..Walk::new() };
+        walk.visit(path, "", 0);
+        walk.finish(path.join(integrity::FILE).is_file())
+    }
+
     /// Looks at some files of a folder.
     pub fn of_files(folder: &Path, names: &[&str]) -> Self {
         let mut walk = Walk::new();
@@ -67,11 +75,13 @@ struct Walk {
     hash: Sha256,
     newest: SystemTime,
     files: usize,
+    /// Leaves out names that begin with a dot.
+    visible: bool,
 }
 
 impl Walk {
     fn new() -> Self {
-        Self { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0 }
+        Self { hash: Sha256::new(), newest: SystemTime::UNIX_EPOCH, files: 0, visible: false }
     }
 
     fn finish(self, has_digests: bool) -> Fingerprint {
@@ -92,6 +102,8 @@ impl Walk {
         let Ok(entries) = std::fs::read_dir(path) else { return };
         let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         names.sort_unstable();
+        let hidden = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b".");
+        names.retain(|name| !self.visible || !hidden(name));
         for child in names {
             if self.files == FILES_MAX {
                 return;
@@ -141,6 +153,11 @@ mod tests {
         assert_ne!(second, first);
         std::fs::write(path.join(integrity::FILE), "").unwrap();
         assert!(Fingerprint::of(&path).has_digests);
+        let visible = Fingerprint::of_visible(&path);
+        std::fs::write(path.join(".state"), "").unwrap();
+        assert_eq!(Fingerprint::of_visible(&path), visible);
+        std::fs::write(path.join("c"), "").unwrap();
+        assert_ne!(Fingerprint::of_visible(&path), visible);
         std::fs::remove_dir_all(&path).unwrap();
         assert_ne!(Fingerprint::of(&path), second);
     }

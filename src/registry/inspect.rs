@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::describe;
 use super::files::Root;
 use super::labels::LabelStore;
+use super::layout::Layout;
 use super::lifecycle::VersionState;
 use super::loader::{Loader, Order};
 use super::memory::Loads;
@@ -66,13 +67,13 @@ pub fn inspect(
     version: &str,
 ) -> Result<Inspection> {
     let root = Root::open(&config.models)?;
-    let scan = scan(&root, &config.models, &|_| None)?;
+    let scan = scan(&root, &config.models, config.model_name.as_ref(), &|_| None)?;
     let candidates = scan.candidates;
     let names: Vec<ModelName> = candidates.iter().map(|found| found.name.clone()).collect();
     let found = candidates.iter().find(|found| found.name.as_str() == model);
     let candidate = found.ok_or_else(|| unknown_model(config, model, &names))?;
-    let Candidate { name, manifest, versions, .. } = candidate;
-    let name = name.clone();
+    let Candidate { name, layout, manifest, versions, .. } = candidate;
+    let (name, layout) = (name.clone(), *layout);
     let manifest = manifest.clone().unwrap_or_else(|| Ok(Manifest::default()));
     let (manifest, mut problem) = match manifest {
         Ok(manifest) => (manifest, None),
@@ -96,7 +97,7 @@ pub fn inspect(
         problem = Some(Error::invalid(message));
     }
 
-    let config_file = describe::file(&config.models.join(name.as_str()));
+    let config_file = describe::file(&config.models.join(layout.model(&name)));
     let loader = Loader {
         root,
         engines,
@@ -115,7 +116,7 @@ pub fn inspect(
     let looked_at = versions.iter().filter(|_| problem.is_none());
     let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
     let inspected: Vec<Inspected> =
-        looked_at.map(|version| look(&loader, &name, *version, &shared)).collect();
+        looked_at.map(|version| look(&loader, &name, *version, layout, &shared)).collect();
     let found: Vec<Found> = (versions.iter())
         .map(|version| {
             let failed = |one: &Inspected| one.version == *version && one.outcome.is_err();
@@ -173,10 +174,11 @@ fn look(
     loader: &Loader,
     name: &ModelName,
     version: Version,
+    layout: Layout,
     manifest: &Arc<Manifest>,
 ) -> Inspected {
     let id = ModelId { name: name.clone(), version };
-    let order = Order { id, manifest: Arc::clone(manifest), memory: None };
+    let order = Order { id, manifest: Arc::clone(manifest), memory: None, layout };
     let found = RefCell::new(None);
     let load = || loader.load(&order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(load))

@@ -2,7 +2,6 @@
 //! signature against the discovered one, open sessions, warm up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use bytes::Bytes;
 
 use super::files::Root;
 use super::integrity;
+use super::layout::Layout;
 use super::lifecycle::VersionState;
 use super::memory::Loads;
 use super::servable::{Servable, Work};
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::event::{LoadCost, Observe, Watch};
 use crate::model::manifest::{Manifest, OutputEntry, Refined};
 use crate::model::triton_config::complete;
-use crate::model::{Contract, Examples, ModelId, Profile, Signature, examples, profile};
+use crate::model::{Contract, Examples, ModelId, Profile, Signature, examples, mlmodel, profile};
 use crate::scheduler::Scheduler;
 use crate::scheduler::policy::BatchPolicy;
 use crate::tensor::{Dim, Shape, Tensor};
@@ -33,6 +33,7 @@ pub const MODEL_FILE: &str = "model.onnx";
 const SUMS_BYTES_MAX: u64 = 1 << 20;
 /// Largest file of labels that is read.
 const LABELS_BYTES_MAX: u64 = 16 << 20;
+const MLMODEL_BYTES_MAX: u64 = 1 << 20;
 const EXAMPLES_BYTES_MAX: u64 = 16 << 20;
 
 /// What loading needs besides the version itself.
@@ -55,6 +56,7 @@ pub struct Order {
     pub manifest: Arc<Manifest>,
     /// Files that came with a call and stand for those of the model's directory.
     pub memory: Option<Arc<MemoryFiles>>,
+    pub layout: Layout,
 }
 
 /// Files by their path beneath the model's directory, such as `1/model.onnx`.
@@ -77,31 +79,35 @@ impl Loader {
             return self.assemble(order, ensemble, begun);
         }
         let files = Files { loader: self, order };
-        let file = model_file(manifest);
         let engine = self.engines.choose(manifest.backend)?;
         let sums = files.digests()?;
         let (bytes, mut digests) = if engine.needs_model_file() {
-            let bytes = files.read(file, self.model_bytes_max)?.ok_or_else(|| {
+            let file = files.model_file()?;
+            let bytes = files.read(&file, self.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
             let digest = integrity::sha256(&bytes);
-            (bytes, vec![(file.to_owned(), digest)])
+            (bytes, vec![(file, digest)])
         } else {
             (Bytes::new(), Vec::new())
         };
         let mut file_bytes = bytes.len() as u64;
+        // What a model file names lies beside it.
+        let beside = digests.first().and_then(|(file, _)| file.rsplit_once('/'));
+        let beside = beside.map_or_else(String::new, |(folder, _)| format!("{folder}/"));
         let bytes = engine.gather(bytes, self.model_bytes_max, &mut |name, bytes_max| {
-            let data = files.read(name, bytes_max)?;
+            let name = format!("{beside}{name}");
+            let data = files.read(&name, bytes_max)?;
             let data = data.ok_or_else(|| Error::invalid(format!("there is no file {name}")))?;
             file_bytes += data.len() as u64;
-            digests.push((name.to_owned(), integrity::sha256(&data)));
+            digests.push((name, integrity::sha256(&data)));
             Ok(data)
         })?;
         if let Some(sums) = sums {
             files.verify(&sums, &digests)?;
         }
         let mut digests = digests.into_iter();
-        let digest = digests.next().map(|(_, digest)| digest);
+        let (file, digest) = digests.next().unzip();
 
         entered(VersionState::Loading);
         let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
@@ -110,6 +116,7 @@ impl Loader {
         let wanted = manifest.batching.batch_size_max.is_some();
         let mut manifest = complete(manifest, executable.signature())?;
         files.read_labels(&mut manifest)?;
+        manifest.model_file = file.filter(|file| file != MODEL_FILE);
         let Refined { signature, reshapes } = manifest.refine(executable.signature())?;
         let executable = reshaped(executable, &signature, reshapes);
         let mut policy = batch_policy(&manifest, &signature)?;
@@ -175,20 +182,30 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Bytes>> {
-        let ModelId { name: model, version } = &self.order.id;
-        match &self.order.memory {
-            Some(memory) => Ok(memory.get(&format!("{version}/{name}")).cloned()),
-            None => {
-                let folder = Path::new(model.as_str()).join(version.to_string());
-                self.loader.root.read(&folder.join(name), bytes_max)
-            }
+        let Order { id, memory, layout, .. } = self.order;
+        match memory {
+            Some(memory) => Ok(memory.get(&format!("{}/{name}", id.version)).cloned()),
+            None => self.loader.root.read(&layout.version(id).join(name), bytes_max),
         }
+    }
+
+    /// Name of the model file: what the configuration says, what `MLmodel` says, or the usual one.
+    fn model_file(&self) -> Result<String> {
+        if let Some(file) = &self.order.manifest.model_file {
+            return Ok(file.clone());
+        }
+        let Some(text) = self.read(mlmodel::FILE, MLMODEL_BYTES_MAX)? else {
+            return Ok(MODEL_FILE.to_owned());
+        };
+        let text = str::from_utf8(&text)
+            .map_err(|_| Error::invalid(format!("{}: expected UTF-8 text", mlmodel::FILE)))?;
+        mlmodel::onnx_file(text)
     }
 
     /// A file beside the configuration, by its path beneath the model's directory.
     fn read_beside(&self, path: &str, bytes_max: u64) -> Result<Option<Bytes>> {
         let beside = || {
-            let folder = Path::new(self.order.id.name.as_str());
+            let folder = self.order.layout.model(&self.order.id.name);
             self.loader.root.read(&folder.join(path), bytes_max)
         };
         match self.order.memory.as_ref().and_then(|memory| memory.get(path)) {

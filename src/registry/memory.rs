@@ -1,7 +1,8 @@
 //! How much resident memory a load cost: the process before and after it, which says something
 //! only of a load that ran alone.
 //!
-//! Requests to other models go on meanwhile and count too: this is a measure, not an account.
+//! Requests to other models go on meanwhile and count too, and the first model on an engine pays
+//! for what the engine keeps for all: this is a measure, not an account.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

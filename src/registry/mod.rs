@@ -1,14 +1,14 @@
 //! The registry: the path of a model version.
 //!
-//! `scan` lists what lies there, `describe` reads each model's configuration, `settle` says what is
-//! whole, `source` what ought to serve, `policy` picks the next step, and `worker` takes it:
-//! `files` reads the bytes, `integrity` checks them, `loader` makes a [`Servable`], `warmup` runs
-//! what its author wants run (`assemble` does the same for an ensemble, which `parts` keeps in step
-//! with its models), and `table` is swapped atomically. `lifecycle` is the state
-//! machine, `model` what the worker remembers, `labels` and `steer` what calls have moved (kept in
-//! files by `crate::state`), `route` a traffic policy at work, `inspect` looks at one
-//! model without serving it, `calls` what the
-//! worker is told to do, and `manager` the registry from outside.
+//! `scan` lists what lies there, `layout` says whether that is many models or one, `describe` reads
+//! each model's configuration, `settle` says what is whole, `source` what ought to serve, `policy`
+//! picks the next step, and `worker` takes it: `files` reads the bytes, `integrity` checks them,
+//! `loader` makes a [`Servable`], `memory` measures it, `warmup` runs what its author wants run
+//! (`assemble` does the same for an ensemble, which `parts` keeps in step with its models), and
+//! `table` is swapped atomically. `lifecycle` is the state machine, `model` what the worker
+//! remembers, `labels` and `steer` what calls have moved (kept in files by `crate::state`), `route`
+//! a traffic policy at work, `calls` what the worker is told to do, `manager` the registry from
+//! outside, and `inspect` looks at one model without serving it.
 //!
 //! What this room must not know: protocols, metrics back-ends, who asks.
 
@@ -20,6 +20,7 @@ mod fingerprint;
 mod inspect;
 mod integrity;
 mod labels;
+mod layout;
 mod lifecycle;
 mod loader;
 mod manager;

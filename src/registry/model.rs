@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fingerprint::Fingerprint;
+use super::layout::Layout;
 use super::lifecycle::VersionState;
 use super::loader::MemoryFiles;
 use super::policy::Snapshot;
@@ -93,6 +94,7 @@ impl Record {
 /// One model.
 pub struct Model {
     pub name: ModelName,
+    pub layout: Layout,
     /// How the configuration looked when it was read.
     pub config: Option<Fingerprint>,
     /// The last configuration that could be used.
@@ -115,6 +117,7 @@ impl Model {
     pub fn new(name: ModelName, pin: Pin) -> Self {
         Self {
             name,
+            layout: Layout::default(),
             config: None,
             manifest: Arc::default(),
             broken: None,

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::describe;
 use super::files::Root;
 use super::fingerprint::Fingerprint;
+use super::layout::{Layout, single_name};
 use crate::error::{Error, Result, quoted};
 use crate::model::{Manifest, ModelName, Version};
 
@@ -19,6 +20,7 @@ const ENTRIES_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Candidate {
     pub name: ModelName,
+    pub layout: Layout,
     /// How its configuration looks from outside.
     pub config: Fingerprint,
     /// The configuration, or why it can not be used; read only where it looks new.
@@ -35,13 +37,32 @@ pub struct Scan {
     pub strangers: Vec<String>,
 }
 
-/// Lists the registry. `known` says how the configuration of a model looked when it was read.
+impl Scan {
+    /// Whether the directory is itself a model.
+    pub fn is_single(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.layout == Layout::Single)
+    }
+}
+
+/// Lists the registry. `known` says how the configuration of a model looked when it was read;
+/// `said` is the name of the model where the directory is one.
 pub fn scan(
     root: &Root,
     path: &Path,
+    said: Option<&ModelName>,
     known: &dyn Fn(&ModelName) -> Option<Fingerprint>,
 ) -> Result<Scan> {
     let mut scan = Scan::default();
+    let layout = Layout::of(path)?;
+    if let (Layout::Single, Some(version)) = (layout, Layout::only_version()) {
+        let name = single_name(path, said)?;
+        let config = describe::fingerprint(path);
+        let read = || describe::read(root, &layout.model(&name), name.as_str());
+        let manifest = (known(&name) != Some(config)).then(read);
+        let versions = vec![(version, Fingerprint::of_visible(path))];
+        scan.candidates.push(Candidate { name, layout, config, manifest, versions });
+        return Ok(scan);
+    }
     for name in folders(path)? {
         let folder = path.join(&name);
         // A folder that vanishes while we look is one that is not there.
@@ -58,24 +79,28 @@ pub fn scan(
             ));
             continue;
         };
-        let read = || describe::read(root, name.as_str());
+        let read = || describe::read(root, &layout.model(&name), name.as_str());
         let manifest = (known(&name) != Some(config)).then(read);
-        scan.candidates.push(Candidate { name, config, manifest, versions });
+        scan.candidates.push(Candidate { name, layout, config, manifest, versions });
     }
     scan.candidates.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(scan)
 }
 
+/// The versions that have a folder here.
+pub fn version_names(path: &Path) -> Result<Vec<Version>> {
+    Ok(folders(path)?.iter().filter_map(|name| Version::parse(name)).collect())
+}
+
 fn versions(path: &Path) -> Result<Vec<(Version, Fingerprint)>> {
-    let mut versions: Vec<Version> =
-        folders(path)?.iter().filter_map(|name| Version::parse(name)).collect();
+    let mut versions = version_names(path)?;
     versions.sort_unstable();
     let print = |version: Version| (version, Fingerprint::of(&path.join(version.to_string())));
     Ok(versions.into_iter().map(print).collect())
 }
 
 /// Names of the folders in a folder, the ignored ones left out. Links are not followed.
-fn folders(path: &Path) -> Result<Vec<String>> {
+pub fn folders(path: &Path) -> Result<Vec<String>> {
     let refuse = |error: std::io::Error| {
         Error::invalid(format!("model registry {}: {error}", path.display()))
     };
@@ -130,7 +155,7 @@ mod tests {
         std::fs::write(path.join("f/config.pbtxt"), "").unwrap();
         std::fs::write(path.join("f/model.toml"), "").unwrap();
         std::fs::write(path.join("README.md"), "").unwrap();
-        let scan = scan(&Root::open(&path).unwrap(), &path, &|_| None).unwrap();
+        let scan = scan(&Root::open(&path).unwrap(), &path, None, &|_| None).unwrap();
         std::fs::remove_dir_all(&path).unwrap();
 
         let names: Vec<&str> = scan.candidates.iter().map(|c| c.name.as_str()).collect();

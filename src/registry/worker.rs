@@ -170,9 +170,15 @@ impl Worker {
         let begun = Instant::now();
         let models = &self.models;
         let known = |name: &ModelName| models.get(name).and_then(|model| model.config);
-        let scan = scan(&self.loader.root, &self.config.models, &known)?;
+        let scan =
+            scan(&self.loader.root, &self.config.models, self.config.model_name.as_ref(), &known)?;
         for stranger in scan.strangers.iter().filter(|_| self.complaint.is_none() && starting) {
             tracing::warn!(reason = %stranger, "a folder of the registry is passed over");
+        }
+        let is_first = self.progress.borrow().generation == 0;
+        let named = self.config.model_name.as_ref().filter(|_| is_first);
+        if let Some(name) = named.filter(|_| !scan.is_single()) {
+            tracing::warn!(%name, "the model name is not used: the directory is no single model");
         }
         let (now, wall) = (Instant::now(), SystemTime::now());
         for model in self.models.values_mut().filter(|model| model.memory.is_none()) {
@@ -186,7 +192,7 @@ impl Worker {
             let pin = self.first_pin(&candidate.name);
             let entry = self.models.entry(candidate.name.clone());
             let model = entry.or_insert_with(|| Model::new(candidate.name, pin));
-            model.config = Some(candidate.config);
+            (model.layout, model.config) = (candidate.layout, Some(candidate.config));
             match candidate.manifest {
                 Some(Ok(manifest)) => (model.manifest, model.broken) = (Arc::new(manifest), None),
                 Some(Err(error)) => {
@@ -283,7 +289,7 @@ impl Worker {
         let Some(model) = self.models.get_mut(&id.name) else { return };
         let Some(key) = model.key(id.version) else { return };
         let manifest = Arc::clone(model.effective());
-        let memory = model.memory.clone();
+        let (memory, layout) = (model.memory.clone(), model.layout);
         let record = model.records.entry(id.version).or_default();
         (record.loading, record.tried) = (true, Some(key));
         if record.servable.is_none() {
@@ -291,7 +297,7 @@ impl Worker {
         }
         self.enter(id, VersionState::Verifying, None);
 
-        let order = Order { id: id.clone(), manifest, memory };
+        let order = Order { id: id.clone(), manifest, memory, layout };
         let (loader, sender, thread_id) =
             (Arc::clone(&self.loader), self.sender.clone(), id.clone());
         let spawned = std::thread::Builder::new().name(format!("load {id}")).spawn(move || {

@@ -61,6 +61,10 @@ def test_what_is_not_there_names_its_neighbour(tmp_path, target, words):
     assert words in explain(target, "--models", str(MODELS), cwd=tmp_path, code=64)
 
 
+def test_a_registry_that_is_not_there_is_told(tmp_path):
+    assert "nowhere" in explain("m", "--models", "nowhere", cwd=tmp_path, code=64)
+
+
 def test_a_contradiction_is_shown_with_a_fix_that_can_be_pasted(registry, tmp_path):
     folder = registry.add_demo("add-sub")
     models = ["--models", str(registry.path)]

@@ -81,6 +81,18 @@ def test_both_engines_serve_it(registry, start, engine):
     assert version["model_file_bytes"] == sum(sizes)
 
 
+def test_data_lies_beside_a_model_file_in_a_deeper_folder(registry, start):
+    folder = add(registry, "m")
+    (folder / "data").mkdir()
+    for name in ("model.onnx", "weights.bin"):
+        (folder / name).rename(folder / "data" / name)
+    (folder / "MLmodel").write_text("flavors:\n  onnx:\n    data: data/model.onnx\n")
+    server = start(registry.path).wait_ready()
+    assert server.post("/v2/models/m/infer", BODY).json()["outputs"][0]["data"] == EXPECTED
+    (version,) = server.get("/models/m").json()["versions"]
+    assert list(version["data_sha256"]) == ["data/weights.bin"]
+
+
 def hostile(registry, tmp_path) -> dict[str, str]:
     """Models that want what is not theirs, with a piece of the reason that must be given."""
     outside = registry.path / "outside.bin"

@@ -53,6 +53,7 @@ impl Registry {
     pub fn config(&self) -> RegistryConfig {
         RegistryConfig {
             models: self.0.clone(),
+            model_name: None,
             backend: BackendChoice::Identity,
             onnxruntime: Vec::new(),
             model_bytes_max: 1 << 20,

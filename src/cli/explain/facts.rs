@@ -9,7 +9,7 @@ use crate::config::RegistryConfig;
 use crate::model::manifest::VersionPolicy;
 use crate::model::mend::{Dialect, mends};
 use crate::model::triton_config::{self, complete};
-use crate::model::{Manifest, Signature, TensorSpec};
+use crate::model::{Manifest, Signature, TensorSpec, Version};
 use crate::registry::{Inspected, Inspection};
 
 /// One model.
@@ -92,7 +92,9 @@ impl VersionFacts {
         let is_wanted = inspection.wanted.contains(&version.version);
         let (state, reason) = match &version.outcome {
             Ok(_) if is_wanted => ("ready", None),
-            Ok(_) => ("left out", Some(left_out(&inspection.manifest.version_policy))),
+            Ok(_) => {
+                ("left out", Some(left_out(&inspection.manifest.version_policy, version.version)))
+            }
             Err(error) => {
                 let detail = error.detail().map(|detail| format!(" ({detail})"));
                 let text = format!("{}{}", error.message(), detail.unwrap_or_default());
@@ -152,10 +154,10 @@ fn policy_text(policy: &VersionPolicy) -> String {
     }
 }
 
-fn left_out(policy: &VersionPolicy) -> String {
+fn left_out(policy: &VersionPolicy, version: Version) -> String {
     format!(
-        "it loads, but version_policy is {} and no label names it; a label does not move the \
-         others: labels = {{ name = VERSION }}",
+        "it loads, but version_policy is {} and no label names it. Fix: a label, as in labels = {{ \
+         NAME = {version} }}, or version_policy = \"all\"",
         policy_text(policy)
     )
 }
