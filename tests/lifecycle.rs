@@ -201,6 +201,44 @@ fn a_model_and_a_registry_at_once_is_neither() {
 }
 
 #[tokio::test]
+async fn a_file_of_labels_counts_as_configuration() {
+    let registry = Registry::new();
+    let entries =
+        tensors(&[DType::F32]).replace("_out\"\n", "_out\"\nlabels_file = \"labels.txt\"\n");
+    registry.model("m", &[1], "", &entries);
+    let labels = registry.path().join("m/labels.txt");
+    fs::write(&labels, "low\nhigh\n").unwrap();
+    let mut rig = Rig::new(registry, |_| {}).await;
+    assert_eq!(rig.latest("m"), Some(1));
+    let reason = |service: &Service| service.model("m").unwrap().versions[0].reason.clone();
+    fs::remove_file(&labels).unwrap();
+    let misses = |service: &Service| {
+        reason(service).is_some_and(|reason| reason.contains("no file labels.txt"))
+    };
+    rig.until("it is missed", misses).await;
+    assert_eq!(rig.latest("m"), Some(1), "and what serves, serves on");
+    fs::write(&labels, "low\n").unwrap();
+    rig.until("it is read again", |service| reason(service).is_none()).await;
+}
+
+#[tokio::test]
+async fn the_data_of_a_warm_up_counts_as_configuration() {
+    let registry = Registry::new();
+    let sample = "[[warmup]]\nname = \"one\"\ninputs = [{ name = \"FP32\", datatype = \"FP32\", \
+                  shape = [], data = { file = \"row.bin\" } }]\n";
+    registry.model("m", &[1], "", &(tensors(&[DType::F32]) + sample));
+    let folder = registry.path().join("m/warmup");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("row.bin"), 1.5f32.to_le_bytes()).unwrap();
+    let mut rig = Rig::new(registry, |_| {}).await;
+    assert_eq!(rig.latest("m"), Some(1));
+    fs::write(folder.join("row.bin"), "too long").unwrap();
+    let reason = |service: &Service| service.model("m").unwrap().versions[0].reason.clone();
+    rig.until("it does not fit", |service| reason(service).is_some()).await;
+    assert_eq!(rig.latest("m"), Some(1), "and what serves, serves on");
+}
+
+#[tokio::test]
 async fn half_written_versions_wait_until_they_are_quiet() {
     // Far longer than the pauses of the writer, however busy the machine is.
     let settle = Duration::from_millis(1500);

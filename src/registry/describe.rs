@@ -7,9 +7,11 @@ use std::path::Path;
 
 use super::files::Root;
 use super::fingerprint::Fingerprint;
+use super::warmup;
 use crate::error::{Error, Result};
 use crate::model::manifest::{self, Manifest};
 use crate::model::triton_config::{self, TritonConfig};
+use crate::model::warmup::SampleData;
 
 /// Largest configuration file that is read.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -18,6 +20,18 @@ const FILES: [&str; 2] = [manifest::FILE, triton_config::FILE];
 /// How the configuration in a folder looks from outside.
 pub fn fingerprint(folder: &Path) -> Fingerprint {
     Fingerprint::of_files(folder, &FILES)
+}
+
+/// How the files look that a configuration names beside itself: labels and the data of warm-ups.
+pub fn files_beside(folder: &Path, manifest: &Manifest) -> Fingerprint {
+    let labels = manifest.outputs.iter().filter_map(|output| output.labels_file.clone());
+    let inputs = manifest.warmup.iter().flat_map(|sample| &sample.inputs);
+    let data = inputs.filter_map(|input| match &input.data {
+        SampleData::File(name) => Some(format!("{}/{name}", warmup::FOLDER)),
+        SampleData::Zero | SampleData::Random => None,
+    });
+    let names: Vec<String> = labels.chain(data).collect();
+    Fingerprint::of_files(folder, &names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The name of the file, where there is one.

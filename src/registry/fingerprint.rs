@@ -62,6 +62,11 @@ impl Fingerprint {
         Self { digest: [0; 16], newest: SystemTime::UNIX_EPOCH, has_digests: false }
     }
 
+    /// Of two things, as one.
+    pub fn and(self, other: Fingerprint) -> Self {
+        Self::of_content(&self.with(other))
+    }
+
     /// One value for two things that must both stay the same.
     pub fn with(self, other: Fingerprint) -> [u8; 32] {
         let mut both = [0; 32];

@@ -97,6 +97,8 @@ pub struct Model {
     pub layout: Layout,
     /// How the configuration looked when it was read.
     pub config: Option<Fingerprint>,
+    /// How the files look that the configuration names.
+    pub beside: Fingerprint,
     /// The last configuration that could be used.
     pub manifest: Arc<Manifest>,
     /// Why the present one can not be used.
@@ -119,6 +121,7 @@ impl Model {
             name,
             layout: Layout::default(),
             config: None,
+            beside: Fingerprint::nothing(),
             manifest: Arc::default(),
             broken: None,
             override_manifest: None,
@@ -148,7 +151,7 @@ impl Model {
             Some(manifest) => Fingerprint::of_content(format!("{manifest:?}").as_bytes()),
             None => self.config.unwrap_or_else(Fingerprint::nothing),
         };
-        Some(lying.print.with(config))
+        Some(lying.print.with(config.and(self.beside)))
     }
 
     /// All versions and the configuration in one value: has anything changed?

@@ -13,7 +13,7 @@ use crate::scheduler::policy::BatchPolicy;
 use crate::tensor::{NamedTensor, Tensor};
 
 /// The folder of the data files, in a model's directory.
-const FOLDER: &str = "warmup";
+pub const FOLDER: &str = "warmup";
 /// Largest data file that is read.
 pub const DATA_BYTES_MAX: u64 = BYTES_MAX as u64;
 

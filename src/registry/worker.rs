@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::calls::respond;
+use super::describe;
 use super::labels::LabelStore;
 use super::lifecycle::VersionState;
 use super::loader::{Loader, Order};
@@ -202,6 +203,8 @@ impl Worker {
                 }
                 None => {}
             }
+            let folder = self.config.models.join(model.layout.model(&model.name));
+            model.beside = describe::files_beside(&folder, model.effective());
             if model.memory.is_none() {
                 let id = |version| ModelId { name: model.name.clone(), version };
                 let lying = candidate.versions.into_iter().map(|(version, print)| {
