@@ -18,9 +18,11 @@ use crate::observe::hub::Hub;
 use crate::observe::metrics::Metrics;
 use crate::observe::statistics::Statistics;
 use crate::registry::{Manager, Progress};
+use crate::server::grpc::GrpcConfig;
 use crate::server::layers::Layered;
 use crate::server::listen::{Listener, serve};
 use crate::server::rest::RestConfig;
+use crate::server::shared_memory::Regions;
 use crate::server::{grpc, rest, scrape};
 use crate::service::Service;
 
@@ -109,13 +111,19 @@ impl App {
             doors.spawn(serve(listener, service, limits, stopped.clone()));
             Ok(bound)
         };
+        let regions = Regions::new(server.client_shm);
         if let Some(address) = &server.http {
-            let router = rest::routes(service.clone(), &rest_config(server, &limits));
+            let config = rest_config(server, &limits, regions.clone());
+            let router = rest::routes(service.clone(), &config);
             addresses.http = Some(open("http", address, router).await?);
         }
         if let Some(address) = &server.grpc {
-            let router =
-                grpc::routes(service.clone(), limits.body_bytes_max, server.grpc_reflection);
+            let config = GrpcConfig {
+                body_bytes_max: limits.body_bytes_max,
+                reflection: server.grpc_reflection,
+                regions,
+            };
+            let router = grpc::routes(service.clone(), &config);
             addresses.grpc = Some(open("grpc", address, router).await?);
         }
         Ok(Self {
@@ -157,12 +165,13 @@ impl App {
     }
 }
 
-fn rest_config(server: &ServerConfig, limits: &Limits) -> RestConfig {
+fn rest_config(server: &ServerConfig, limits: &Limits, regions: Regions) -> RestConfig {
     RestConfig {
         body_bytes_max: limits.body_bytes_max,
         cors_origins: server.cors_origins.clone(),
         bare_nonfinite: server.bare_nonfinite,
         mlflow_model: server.mlflow_model.clone(),
+        regions,
     }
 }
 

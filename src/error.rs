@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Incomplete,
     /// The request is encoded in a way that Galen does not read.
     UnsupportedEncoding,
+    /// What was to be made is there already.
+    AlreadyExists,
     /// No such model, version or route.
     NotFound,
     /// The model or server exists but can not answer yet, or not any more.

@@ -107,6 +107,12 @@ pub struct ServeArgs {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     pub grpc_reflection: Option<bool>,
 
+    /// Let clients name shared memory for their tensors; not for callers you do not trust
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", env = "GALEN_ALLOW_CLIENT_SHM", help_heading = "Doors")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    pub allow_client_shm: Option<bool>,
+
     /// Largest request body or gRPC message, in bytes [default: 67108864]
     #[arg(long, value_name = "N", env = "GALEN_BODY_BYTES_MAX", help_heading = "Limits")]
     pub body_bytes_max: Option<usize>,
@@ -258,6 +264,7 @@ impl ServeArgs {
             allow_http: self.allow_http,
             allow_grpc: self.allow_grpc,
             allow_metrics: self.allow_metrics,
+            allow_client_shm: self.allow_client_shm,
             model_control_mode: self.model_control_mode,
             load_model: self.load_model,
             cache_bytes_max: self.cache_bytes_max,

@@ -85,6 +85,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
             overlay.mlflow_model.or(file.rest.mlflow_model),
         )?
         .map(|name| name.to_string()),
+        client_shm: overlay.allow_client_shm.or(file.allow_client_shm).unwrap_or(false),
         shutdown_delay: millis(
             "shutdown.delay_ms",
             overlay.shutdown_delay_ms.or(file.shutdown.delay_ms),

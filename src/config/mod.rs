@@ -158,6 +158,8 @@ pub struct ServerConfig {
     pub bare_nonfinite: bool,
     /// The model that MLflow's `/invocations` asks; `None` for the only one there is.
     pub mlflow_model: Option<String>,
+    /// Whether clients may name shared memory that the server then reads and writes.
+    pub client_shm: bool,
     /// After SIGTERM: how long readiness is down before the doors close.
     pub shutdown_delay: Duration,
     /// After that: how long accepted work may take to finish.

@@ -158,7 +158,7 @@ fn load_parts(loader: &Loader, candidates: &[Candidate], manifest: &Manifest, de
         let manifest = Arc::new(manifest);
         let mut entry = ModelEntry::default();
         for (version, _) in &candidate.versions {
-            let outcome = look(loader, part, *version, &manifest).outcome;
+            let outcome = look(loader, part, *version, candidate.layout, &manifest).outcome;
             let reason = outcome.as_ref().err().map(|error| error.message().to_owned());
             let state = if outcome.is_ok() { VersionState::Ready } else { VersionState::Failed };
             let servable = outcome.ok().map(Arc::new);

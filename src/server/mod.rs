@@ -2,8 +2,9 @@
 //!
 //! `listen` accepts connections and `patience` bounds them; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `scrape` is the metrics port.
-//! `status` and `parameters` are what the doors must agree on.
+//! `status`, `parameters`, `extensions` and `shared_memory` are what the doors must agree on.
 
+mod extensions;
 pub mod grpc;
 pub mod layers;
 pub mod listen;
@@ -11,6 +12,7 @@ mod parameters;
 mod patience;
 pub mod rest;
 pub mod scrape;
+pub mod shared_memory;
 mod status;
 
 /// A door's routes, ready for [`layers`].

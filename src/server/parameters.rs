@@ -87,38 +87,99 @@ impl RequestParameters {
     }
 }
 
-/// Refuses what an input may not ask for.
-pub fn check_input(input: &str, name: &str) -> Result<()> {
-    refuse_shared_memory("input", input, name)
+/// Where in shared memory a tensor lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub region: String,
+    /// In bytes, from the start of the region.
+    pub offset: u64,
+    pub byte_size: u64,
 }
 
-/// Reads a parameter of an output: how many of its highest classes are wanted in its place.
-/// Refuses what an output may not ask for.
-pub fn classes_of_output(output: &str, name: &str, value: Value<'_>) -> Result<Option<usize>> {
-    refuse_shared_memory("output", output, name)?;
-    if name != "classification" {
-        return Ok(None);
+/// The parameters of an input or output that say where it lies, as far as they have come.
+#[derive(Debug, Default)]
+pub struct Placement {
+    region: Option<String>,
+    offset: u64,
+    byte_size: Option<u64>,
+}
+
+impl Placement {
+    /// Reads one parameter; whatever says something else is passed over.
+    pub fn read(&mut self, tensor: &str, name: &str, value: Value<'_>) -> Result<()> {
+        let bytes = || unsigned(name, "number of bytes", value).map_err(|error| of(tensor, &error));
+        match name {
+            "shared_memory_region" => match value {
+                Value::Text(region) => self.region = Some(region.to_owned()),
+                _ => {
+                    let message = "parameter 'shared_memory_region' is not a string";
+                    return Err(of(tensor, &Error::invalid(message)));
+                }
+            },
+            "shared_memory_offset" => self.offset = bytes()?,
+            "shared_memory_byte_size" => self.byte_size = Some(bytes()?),
+            _ => {}
+        }
+        Ok(())
     }
+
+    /// The place in shared memory; `None` for a tensor that travels with the message.
+    pub fn window(self, tensor: &str) -> Result<Option<Window>> {
+        let Self { region, offset, byte_size } = self;
+        let Some(region) = region else { return Ok(None) };
+        let byte_size = byte_size.ok_or_else(|| {
+            of(tensor, &Error::invalid("parameter 'shared_memory_byte_size' is missing"))
+        })?;
+        Ok(Some(Window { region, offset, byte_size }))
+    }
+}
+
+fn of(tensor: &str, error: &Error) -> Error {
+    Error::invalid(format!("{tensor}: {}", error.message()))
+}
+
+/// What the parameters of an output ask for.
+#[derive(Debug, Default)]
+pub struct OutputParameters {
+    /// How many of its highest classes are wanted in its place; 0: the tensor itself.
+    pub classes: usize,
+    placement: Placement,
+}
+
+impl OutputParameters {
+    /// Reads one parameter. `output` names it in error texts.
+    pub fn read(&mut self, output: &str, name: &str, value: Value<'_>) -> Result<()> {
+        if name == "classification" {
+            self.classes = classes_of(output, value)?;
+        }
+        self.placement.read(output, name, value)
+    }
+
+    /// The place in shared memory; `None` for an output that travels with the answer.
+    pub fn window(self, output: &str) -> Result<Option<Window>> {
+        let window = self.placement.window(output)?;
+        if self.classes > 0 && window.is_some() {
+            return Err(Error::invalid(format!(
+                "{output}: classes do not go into shared memory; leave out 'classification' or \
+                 'shared_memory_region'"
+            )));
+        }
+        Ok(window)
+    }
+}
+
+fn classes_of(output: &str, value: Value<'_>) -> Result<usize> {
     let count = match value {
         Value::Int(count) => usize::try_from(count).ok(),
         Value::Uint(count) => usize::try_from(count).ok(),
         value if value.is_neutral() => Some(0),
         _ => None,
     };
-    count.map(Some).ok_or_else(|| {
+    count.ok_or_else(|| {
         Error::invalid(format!(
-            "output '{output}': parameter 'classification' is not a number of classes, 0 or more"
+            "{output}: parameter 'classification' is not a number of classes, 0 or more"
         ))
     })
-}
-
-fn refuse_shared_memory(what: &str, tensor: &str, name: &str) -> Result<()> {
-    if name == "shared_memory_region" {
-        return Err(Error::unsupported(format!(
-            "{what} '{tensor}' is in shared memory, which is not supported"
-        )));
-    }
-    Ok(())
 }
 
 /// A time-out in microseconds; 0 means none, as on Triton.
@@ -210,16 +271,52 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_counted_and_shared_memory_is_refused_by_name() {
-        let classes = |value| classes_of_output("y", "classification", value);
-        assert_eq!(classes(Value::Int(3)).unwrap(), Some(3));
-        assert_eq!(classes(Value::Unset).unwrap(), Some(0));
-        assert!(classes(Value::Int(-1)).is_err());
-        assert!(classes(Value::Text("many")).is_err());
-        let region = "shared_memory_region";
-        assert!(check_input("x", region).unwrap_err().message().contains("input 'x'"));
-        let refused = classes_of_output("y", region, Value::Text("r")).unwrap_err();
-        assert!(refused.message().contains("output 'y'"));
-        assert_eq!(classes_of_output("y", "binary_data", Value::Bool(true)).unwrap(), None);
+    fn classes_are_counted() {
+        let classes = |value| {
+            let mut output = OutputParameters::default();
+            output.read("output 'y'", "classification", value).map(|()| output.classes)
+        };
+        assert_eq!(classes(Value::Int(3)).unwrap(), 3);
+        assert_eq!(classes(Value::Unset).unwrap(), 0);
+        for bad in [Value::Int(-1), Value::Text("many")] {
+            let error = classes(bad).unwrap_err();
+            assert!(error.message().starts_with("output 'y': parameter 'class"), "{error}");
+        }
+        let mut output = OutputParameters::default();
+        output.read("y", "classification", Value::Int(1)).unwrap();
+        output.read("y", "shared_memory_region", Value::Text("r")).unwrap();
+        output.read("y", "shared_memory_byte_size", Value::Int(1)).unwrap();
+        assert!(output.window("y").unwrap_err().message().contains("do not go into shared memory"));
+    }
+
+    fn placed(parameters: &[(&str, Value<'_>)]) -> Result<Option<Window>> {
+        let mut placement = Placement::default();
+        for (name, value) in parameters {
+            placement.read("input 'x'", name, *value)?;
+        }
+        placement.window("input 'x'")
+    }
+
+    #[test]
+    fn three_parameters_place_a_tensor() {
+        let (region, size) = ("shared_memory_region", "shared_memory_byte_size");
+        let offset = "shared_memory_offset";
+        let named = (region, Value::Text("r"));
+        let window = |offset| Window { region: "r".into(), offset, byte_size: 8 };
+        assert_eq!(placed(&[named, (size, Value::Int(8))]).unwrap(), Some(window(0)));
+        let far = (offset, Value::Uint(u64::MAX));
+        let placement = placed(&[(size, Value::Text("8")), far, named]).unwrap();
+        assert_eq!(placement, Some(window(u64::MAX)));
+        assert_eq!(placed(&[("ward", Value::Int(1)), (size, Value::Int(8))]).unwrap(), None);
+        for (bad, text) in [
+            (&[named][..], "'shared_memory_byte_size' is missing"),
+            (&[named, (size, Value::Int(-1))], "'shared_memory_byte_size' is not a number of"),
+            (&[named, (offset, Value::Double(0.5))], "'shared_memory_offset' is not a number of"),
+            (&[(region, Value::Int(1))], "'shared_memory_region' is not a string"),
+        ] {
+            let error = placed(bad).unwrap_err();
+            assert!(error.message().starts_with("input 'x': "), "{error}");
+            assert!(error.message().contains(text), "{error}");
+        }
     }
 }

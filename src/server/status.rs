@@ -13,6 +13,8 @@ pub fn http_status(kind: ErrorKind) -> StatusCode {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::Incomplete => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        // Triton's number.
+        ErrorKind::AlreadyExists => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
@@ -33,6 +35,7 @@ pub fn grpc_code(kind: ErrorKind) -> Code {
         ErrorKind::TooLarge => Code::OutOfRange,
         ErrorKind::Incomplete => Code::DeadlineExceeded,
         ErrorKind::UnsupportedEncoding => Code::Unimplemented,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::NotReady => Code::Unavailable,
         ErrorKind::Overloaded => Code::ResourceExhausted,

@@ -31,17 +31,6 @@ use crate::registry::{Control, Manager, Progress, TableReader};
 
 /// The server's name in metadata.
 pub const NAME: &str = "galen";
-/// Extensions of the Open Inference Protocol that both doors speak.
-pub const EXTENSIONS: &[&str] = &[
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-];
 
 /// A cheap handle to everything the doors may ask for.
 #[derive(Clone)]

@@ -109,6 +109,7 @@ pub fn config(registry: &Registry) -> Config {
             cors_origins: Vec::new(),
             bare_nonfinite: false,
             mlflow_model: None,
+            client_shm: false,
             shutdown_delay: Duration::ZERO,
             shutdown_timeout: PATIENCE,
         },

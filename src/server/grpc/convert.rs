@@ -1,5 +1,6 @@
-//! Protobuf messages to and from Galen's own types. Pure: no table, no clock, no queue; and no
-//! message, however wrong, makes it panic.
+//! Protobuf messages to and from Galen's own types. No table, no clock, no queue; pure but for
+//! inputs that lie in shared memory, which are copied from there; and no message, however wrong,
+//! makes it panic.
 
 use bytes::Bytes;
 
@@ -8,43 +9,79 @@ use super::{contents, parameters};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, InferResponse};
 use crate::model::{ModelId, TensorSpec};
-use crate::server::parameters::bound;
+use crate::server::parameters::{Window, bound};
+use crate::server::shared_memory::{self, Access, Slot};
 use crate::service::ModelView;
 use crate::tensor::{DType, NamedTensor, Shape, Tensor};
 
+/// A request, and where in shared memory its listed outputs are wanted.
+#[derive(Debug)]
+pub struct Decoded {
+    pub request: InferRequest,
+    pub slots: Vec<Option<Slot>>,
+}
+
 /// A request as it came, decoded. `model` names the version's model in error texts.
-pub fn request(model: &str, message: pb::ModelInferRequest) -> Result<InferRequest> {
+pub fn request(
+    model: &str,
+    message: pb::ModelInferRequest,
+    mut memory: Access<'_>,
+) -> Result<Decoded> {
     let pb::ModelInferRequest { inputs, outputs, raw_input_contents: raw, .. } = message;
     bound("inputs", inputs.len())?;
     bound("outputs", outputs.len())?;
     let asked = parameters::request(&message.parameters)?;
-    if raw.len() > inputs.len() {
+    let given = raw.len();
+    let (mut taken, mut raw) = (0, raw.into_iter());
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for tensor in inputs {
+        // What error texts call it: the caller's name is not trusted to be short or printable.
+        let name = quoted(&tensor.name);
+        let window = parameters::input(&tensor.parameters, &name)?;
+        // Raw entries belong to the inputs that are not in shared memory, in their order.
+        taken += usize::from(window.is_none());
+        let place = match window {
+            Some(window) => Place::Shared(window),
+            None if given > 0 => Place::Raw(raw.next()),
+            None => Place::Typed,
+        };
+        tensors.push(input(model, &name, tensor, place, &mut memory)?);
+    }
+    if given > taken {
         return Err(Error::invalid(format!(
-            "expected {} entries in raw_input_contents, one for each input, but got {} for model \
-             '{model}'",
-            inputs.len(),
-            raw.len()
+            "expected {taken} entries in raw_input_contents, one for each input, but got {given} \
+             for model '{model}'"
         )));
     }
-    let is_raw = !raw.is_empty();
-    let mut raw = raw.into_iter();
-    let inputs = inputs.into_iter().map(|tensor| input(model, tensor, is_raw, raw.next()));
-    let inputs = inputs.collect::<Result<_>>()?;
-    let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
-    let (outputs, classes) = outputs.into_iter().unzip();
+    let (mut names, mut classes, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+    for output in outputs {
+        let name = quoted(&output.name);
+        let (count, window) = parameters::output(&output.parameters, &name)?;
+        names.push(output.name);
+        classes.push(count);
+        slots.push(window.map(|window| memory.output(&name, &window)).transpose()?);
+    }
     let (timeout, priority) = (asked.timeout, asked.priority);
-    Ok(InferRequest { inputs, outputs, classes, timeout, priority })
+    let request = InferRequest { inputs: tensors, outputs: names, classes, timeout, priority };
+    Ok(Decoded { request, slots })
+}
+
+/// Where the elements of an input are.
+enum Place {
+    /// In its typed contents; the message has no raw entries.
+    Typed,
+    /// In its raw entry, if there is one left for it.
+    Raw(Option<Bytes>),
+    Shared(Window),
 }
 
 fn input(
     model: &str,
+    name: &str,
     message: pb::model_infer_request::InferInputTensor,
-    is_raw: bool,
-    raw: Option<Bytes>,
+    place: Place,
+    memory: &mut Access<'_>,
 ) -> Result<NamedTensor> {
-    // What error texts call it: the caller's name is not trusted to be short or printable.
-    let name = quoted(&message.name);
-    parameters::input(&message.parameters, &name)?;
     let dtype = DType::from_name(&message.datatype).ok_or_else(|| {
         Error::invalid(format!(
             "input '{name}' has unknown datatype '{}'; expected one of {}",
@@ -52,41 +89,58 @@ fn input(
             DType::ALL.map(DType::name).join(", ")
         ))
     })?;
-    let shape = Shape::from_request(&name, &message.shape)?;
-    let data = match (message.contents, raw) {
-        (Some(_), _) if is_raw => {
+    let shape = Shape::from_request(name, &message.shape)?;
+    let data = match (place, message.contents) {
+        (Place::Shared(_), Some(_)) => {
+            return Err(Error::invalid(format!(
+                "contents field must not be specified for '{name}' for model '{model}', which is \
+                 in shared memory"
+            )));
+        }
+        (Place::Shared(window), None) => memory.input(name, &window)?,
+        (Place::Raw(_), Some(_)) => {
             return Err(Error::invalid(format!(
                 "contents field must not be specified when using raw_input_contents for '{name}' \
                  for model '{model}'"
             )));
         }
-        (Some(typed), _) => contents::into_bytes(model, &name, dtype, &shape, typed)?,
-        (None, Some(raw)) => raw,
-        (None, None) => return Err(contents::missing(model, &name)),
+        (Place::Raw(Some(raw)), None) => raw,
+        (Place::Typed, Some(typed)) => contents::into_bytes(model, name, dtype, &shape, typed)?,
+        (Place::Typed | Place::Raw(None), None) => return Err(contents::missing(model, name)),
     };
-    let tensor = Tensor::new(&name, dtype, shape, data)?;
+    let tensor = Tensor::new(name, dtype, shape, data)?;
     Ok(NamedTensor { name: message.name, tensor })
 }
 
-/// An output's name, and how many of its highest classes are wanted in its place.
-fn output(message: pb::model_infer_request::InferRequestedOutputTensor) -> Result<(String, usize)> {
-    let classes = parameters::output(&message.parameters, &quoted(&message.name))?;
-    Ok((message.name, classes))
+/// Puts the outputs that do not travel where they are wanted.
+pub fn deliver(answer: &InferResponse, slots: &[Option<Slot>]) -> Result<()> {
+    let pairs = answer.outputs.iter().zip(slots);
+    shared_memory::deliver(pairs.filter_map(|(output, slot)| Some((output, slot.as_ref()?))))
 }
 
 /// An answer: always raw, whatever form the request had, as Triton's clients expect it.
-pub fn response(model: &ModelId, id: String, answer: InferResponse) -> pb::ModelInferResponse {
+/// What lies in shared memory travels as its place alone.
+pub fn response(
+    model: &ModelId,
+    id: String,
+    answer: InferResponse,
+    slots: &[Option<Slot>],
+) -> pb::ModelInferResponse {
+    let slots = slots.iter().map(Option::as_ref).chain(std::iter::repeat(None));
     let (outputs, raw_output_contents) = answer
         .outputs
         .into_iter()
-        .map(|NamedTensor { name, tensor }| {
+        .zip(slots)
+        .map(|(NamedTensor { name, tensor }, slot)| {
+            let bytes = tensor.data().len();
             let output = pb::model_infer_response::InferOutputTensor {
                 name,
                 datatype: tensor.dtype().name().to_owned(),
                 shape: extents(tensor.shape()),
+                parameters: slot.map(|slot| parameters::placed(slot, bytes)).unwrap_or_default(),
                 ..Default::default()
             };
-            (output, tensor.into_data())
+            (output, if slot.is_some() { Bytes::new() } else { tensor.into_data() })
         })
         .unzip();
     pb::ModelInferResponse {
@@ -131,9 +185,15 @@ mod tests {
     use crate::infer::Timings;
     use crate::model::{ModelName, Version};
     use crate::server::parameters::TENSORS_MAX;
+    use crate::server::shared_memory::Regions;
     use pb::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
     use proptest::prelude::*;
     use prost::Message;
+
+    /// A server without shared memory.
+    fn request(model: &str, message: pb::ModelInferRequest) -> Result<InferRequest> {
+        super::request(model, message, Regions::new(false).access(0)).map(|read| read.request)
+    }
 
     fn input_of(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
         InferInputTensor {
@@ -194,7 +254,7 @@ mod tests {
         let id =
             ModelId { name: ModelName::new("m").unwrap(), version: Version::parse("3").unwrap() };
         let answer = InferResponse { outputs, timings: Timings::default() };
-        let message = response(&id, "r".into(), answer);
+        let message = response(&id, "r".into(), answer, &[]);
         assert_eq!((message.model_name.as_str(), message.model_version.as_str()), ("m", "3"));
         assert_eq!(message.id, "r");
         assert_eq!(message.outputs[0].datatype, "UINT8");

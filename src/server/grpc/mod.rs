@@ -16,6 +16,7 @@ pub mod pb;
 mod reply;
 mod repository;
 mod service;
+mod shared_memory;
 mod stream;
 mod wire;
 
@@ -24,16 +25,28 @@ use tonic_reflection::server::Builder;
 use tower::util::MapResponseLayer;
 
 use crate::server::Router;
+use crate::server::shared_memory::Regions;
 use crate::service::Service;
 use pb::health::health_server::HealthServer;
 use pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 
+/// What this door is told.
+#[derive(Clone, Debug)]
+pub struct GrpcConfig {
+    /// Bounds one message on its way in; answers are as large as they are.
+    pub body_bytes_max: usize,
+    pub reflection: bool,
+    /// Shared memory, which the REST door has, too.
+    pub regions: Regions,
+}
+
 /// Everything the gRPC door answers; unknown services and methods are UNIMPLEMENTED.
 ///
 /// The caller lays a layer around it that puts an `Arc<RequestContext>` into the extensions of each
-/// request. `body_bytes_max` bounds one message on its way in; answers are as large as they are.
-pub fn routes(service: Service, body_bytes_max: usize, reflection: bool) -> Router {
-    let inference = service::Inference { service: service.clone() };
+/// request.
+pub fn routes(service: Service, config: &GrpcConfig) -> Router {
+    let GrpcConfig { body_bytes_max, reflection, regions } = config.clone();
+    let inference = service::Inference { service: service.clone(), regions, body_bytes_max };
     let inference = GrpcInferenceServiceServer::new(inference)
         .max_decoding_message_size(body_bytes_max)
         .max_encoding_message_size(usize::MAX);

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use super::pb::inference::InferParameter;
 use super::pb::inference::infer_parameter::ParameterChoice as Choice;
 use crate::error::Result;
-use crate::server::parameters::{RequestParameters, Value, bound, check_input, classes_of_output};
+use crate::server::parameters::{
+    OutputParameters, Placement, RequestParameters, Value, Window, bound,
+};
+use crate::server::shared_memory::Slot;
 
-type Parameters = HashMap<String, InferParameter>;
+pub type Parameters = HashMap<String, InferParameter>;
 
 /// Reads the parameters of a request.
 pub fn request(parameters: &Parameters) -> Result<RequestParameters> {
@@ -19,16 +22,44 @@ pub fn request(parameters: &Parameters) -> Result<RequestParameters> {
     Ok(read)
 }
 
-/// Refuses what an input may not ask for.
-pub fn input(parameters: &Parameters, input: &str) -> Result<()> {
-    parameters.keys().try_for_each(|name| check_input(input, name))
+/// Where in shared memory an input lies, if it does. `input` names it in error texts.
+pub fn input(parameters: &Parameters, input: &str) -> Result<Option<Window>> {
+    if parameters.is_empty() {
+        return Ok(None);
+    }
+    let (what, mut placement) = (format!("input '{input}'"), Placement::default());
+    for (name, value) in parameters {
+        placement.read(&what, name, value_of(value))?;
+    }
+    placement.window(&what)
 }
 
-/// How many of an output's highest classes are wanted in its place; 0: the tensor itself.
-pub fn output(parameters: &Parameters, output: &str) -> Result<usize> {
-    parameters.iter().try_fold(0, |classes, (name, value)| {
-        Ok(classes_of_output(output, name, value_of(value))?.unwrap_or(classes))
-    })
+/// How many of an output's highest classes are wanted in its place (0: the tensor itself), and
+/// where in shared memory it is wanted, if it is.
+pub fn output(parameters: &Parameters, output: &str) -> Result<(usize, Option<Window>)> {
+    if parameters.is_empty() {
+        return Ok((0, None));
+    }
+    let (what, mut read) = (format!("output '{output}'"), OutputParameters::default());
+    for (name, value) in parameters {
+        read.read(&what, name, value_of(value))?;
+    }
+    let classes = read.classes;
+    Ok((classes, read.window(&what)?))
+}
+
+/// Where an output lies that does not travel, and how many bytes of it there are.
+pub fn placed(slot: &Slot, bytes: usize) -> Parameters {
+    let of = |choice| InferParameter { parameter_choice: Some(choice) };
+    let mut parameters = Parameters::from([
+        ("shared_memory_region".to_owned(), of(Choice::StringParam(slot.region().to_owned()))),
+        ("shared_memory_byte_size".to_owned(), of(Choice::Uint64Param(bytes as u64))),
+    ]);
+    if slot.offset() > 0 {
+        let offset = of(Choice::Uint64Param(slot.offset()));
+        parameters.insert("shared_memory_offset".to_owned(), offset);
+    }
+    parameters
 }
 
 fn value_of(parameter: &InferParameter) -> Value<'_> {

@@ -5,11 +5,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::inference as pb;
 use super::pb::inference::grpc_inference_service_server::GrpcInferenceService;
-use super::{config, convert, reply, repository, stream};
+use super::{config, convert, reply, repository, shared_memory, stream};
 use crate::error;
 use crate::infer::RequestContext;
 use crate::model::Selector;
+use crate::server::extensions::extensions;
 use crate::server::parameters::check_repository;
+use crate::server::shared_memory::{Regions, no_cuda};
 use crate::service::{self, Service};
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -18,6 +20,8 @@ type Reply<T> = Result<Response<T>, Status>;
 #[derive(Clone)]
 pub struct Inference {
     pub service: Service,
+    pub regions: Regions,
+    pub body_bytes_max: usize,
 }
 
 #[tonic::async_trait]
@@ -50,7 +54,7 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(pb::ServerMetadataResponse {
             name: service::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            extensions: service::EXTENSIONS.iter().map(ToString::to_string).collect(),
+            extensions: extensions(&self.regions).into_iter().map(str::to_owned).collect(),
         }))
     }
 
@@ -132,6 +136,48 @@ impl GrpcInferenceService for Inference {
         };
         answer(outcome.map(|()| pb::RepositoryModelUnloadResponse {}))
     }
+
+    async fn system_shared_memory_status(
+        &self,
+        request: Request<pb::SystemSharedMemoryStatusRequest>,
+    ) -> Reply<pb::SystemSharedMemoryStatusResponse> {
+        answer(shared_memory::status(&self.regions, request.get_ref()))
+    }
+
+    async fn system_shared_memory_register(
+        &self,
+        request: Request<pb::SystemSharedMemoryRegisterRequest>,
+    ) -> Reply<pb::SystemSharedMemoryRegisterResponse> {
+        answer(shared_memory::register(&self.regions, request.get_ref()))
+    }
+
+    async fn system_shared_memory_unregister(
+        &self,
+        request: Request<pb::SystemSharedMemoryUnregisterRequest>,
+    ) -> Reply<pb::SystemSharedMemoryUnregisterResponse> {
+        answer(shared_memory::unregister(&self.regions, request.get_ref()))
+    }
+
+    async fn cuda_shared_memory_status(
+        &self,
+        _request: Request<pb::CudaSharedMemoryStatusRequest>,
+    ) -> Reply<pb::CudaSharedMemoryStatusResponse> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn cuda_shared_memory_register(
+        &self,
+        _request: Request<pb::CudaSharedMemoryRegisterRequest>,
+    ) -> Reply<pb::CudaSharedMemoryRegisterResponse> {
+        answer(Err(no_cuda()))
+    }
+
+    async fn cuda_shared_memory_unregister(
+        &self,
+        _request: Request<pb::CudaSharedMemoryUnregisterRequest>,
+    ) -> Reply<pb::CudaSharedMemoryUnregisterResponse> {
+        Ok(Response::new(Default::default()))
+    }
 }
 
 impl Inference {
@@ -161,9 +207,11 @@ impl Inference {
         let target = self.service.route(context, &message.model_name, selector)?;
         let id = std::mem::take(&mut message.id);
         let model = target.id().name.as_str();
-        let request = target.decoded(context, convert::request(model, message))?;
-        let outcome = target.infer(context, request).await?;
-        Ok(convert::response(target.id(), id, outcome))
+        let memory = self.regions.access(self.body_bytes_max);
+        let decoded = target.decoded(context, convert::request(model, message, memory))?;
+        let outcome = target.infer(context, decoded.request).await?;
+        convert::deliver(&outcome, &decoded.slots)?;
+        Ok(convert::response(target.id(), id, outcome, &decoded.slots))
     }
 }
 

@@ -1,10 +1,12 @@
 //! A request's body as one piece of memory: bounded in bytes before anything is kept, and in time.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use serde::Deserialize;
 
 use super::coding::Coding;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +56,27 @@ pub async fn collect(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> R
             unpacked.await.map_err(|_| Error::internal("the body could not be unpacked"))?
         }
     }
+}
+
+/// A small JSON object; an empty body is an empty one.
+pub async fn object<T>(request: Request, bytes_max: usize) -> Result<T>
+where
+    T: Default + for<'a> Deserialize<'a>,
+{
+    let (parts, body) = request.into_parts();
+    let text = collect(&parts.headers, body, bytes_max).await?;
+    if text.is_empty() {
+        return Ok(T::default());
+    }
+    // serde would read a list as the fields in their order.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::invalid("failed to parse the request JSON: expected an object"));
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        // Category and place only: serde's text may hold what was sent.
+        let (line, column) = (error.line(), error.column());
+        Error::invalid(format!("failed to parse the request JSON at line {line} column {column}"))
+    })
 }
 
 fn broken(error: axum::Error) -> Error {

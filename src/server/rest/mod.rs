@@ -30,6 +30,7 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer, ExposeHeaders};
 use crate::error::{Error, Result};
 use crate::infer::RequestContext;
 use crate::server::layers::{REQUEST_ID, TRACEPARENT};
+use crate::server::shared_memory::Regions;
 use crate::service::{Service, Target};
 use json::NonFinite;
 
@@ -43,6 +44,8 @@ pub struct RestConfig {
     pub bare_nonfinite: bool,
     /// The model of `/invocations`; `None` for the only one.
     pub mlflow_model: Option<String>,
+    /// Shared memory, which the gRPC door has, too.
+    pub regions: Regions,
 }
 
 /// What every handler holds.
@@ -52,6 +55,7 @@ struct Door {
     body_bytes_max: usize,
     nonfinite: NonFinite,
     mlflow_model: Option<Arc<str>>,
+    regions: Regions,
 }
 
 impl Door {
@@ -78,6 +82,7 @@ pub fn routes(service: Service, config: &RestConfig) -> Router {
         body_bytes_max: config.body_bytes_max,
         nonfinite,
         mlflow_model: config.mlflow_model.as_deref().map(Arc::from),
+        regions: config.regions.clone(),
     };
     let router = Router::new()
         .merge(v2::routes())

@@ -115,6 +115,7 @@ fn refuse(error: &Error) -> Response<Body> {
         | ErrorKind::TooLarge
         | ErrorKind::Incomplete
         | ErrorKind::UnsupportedEncoding
+        | ErrorKind::AlreadyExists
         | ErrorKind::Cancelled => "BAD_REQUEST",
         ErrorKind::NotFound => "RESOURCE_DOES_NOT_EXIST",
         ErrorKind::NotReady | ErrorKind::DeadlineExceeded => "TEMPORARILY_UNAVAILABLE",

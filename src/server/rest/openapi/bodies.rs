@@ -63,7 +63,8 @@ pub struct InferInput {
     /// `BOOL`, `UINT8` to `UINT64`, `INT8` to `INT64`, `FP16`, `BF16`, `FP32`, `FP64` or `BYTES`.
     datatype: String,
     shape: Vec<u64>,
-    /// `binary_data_size`, where the elements follow the JSON.
+    /// `binary_data_size`, where the elements follow the JSON; `shared_memory_region`, `_offset`
+    /// and `_byte_size`, where they lie in shared memory.
     parameters: Option<HashMap<String, Value>>,
     /// The elements, flat or nested, row by row. Floats may be "NaN", "Infinity" and "-Infinity".
     data: Option<Vec<Value>>,
@@ -73,7 +74,8 @@ pub struct InferInput {
 #[expect(dead_code, reason = "read straight into a list of names; this is its description")]
 pub struct InferOutputWish {
     name: String,
-    /// `binary_data`: true to have it raw.
+    /// `binary_data`: true to have it raw; `classification`: a number of classes in its place;
+    /// `shared_memory_region`, `_offset` and `_byte_size`: where to put it.
     parameters: Option<HashMap<String, Value>>,
 }
 
@@ -94,7 +96,8 @@ pub struct InferOutput {
     name: String,
     datatype: String,
     shape: Vec<u64>,
-    /// `binary_data_size`, where the output is raw.
+    /// `binary_data_size`, where the output is raw; `shared_memory_region`, `_offset` and
+    /// `_byte_size`, where it lies in shared memory.
     parameters: Option<HashMap<String, Value>>,
     /// The elements, flat.
     data: Option<Vec<Value>>,

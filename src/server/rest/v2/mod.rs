@@ -1,9 +1,11 @@
 //! The Open Inference Protocol over REST, under `/v2`, with the binary tensor extension.
 
+mod document;
 mod raw;
 pub mod repository;
 mod request;
 mod response;
+pub mod shared_memory;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,6 +21,7 @@ use super::path::{ModelPath, context};
 use super::{Door, reply};
 use crate::error::{Error, Result};
 use crate::model::TensorSpec;
+use crate::server::extensions::extensions;
 use crate::service;
 use response::{Encoded, Wishes};
 
@@ -31,6 +34,7 @@ const TAG: &str = super::openapi::PROTOCOL;
 pub fn routes() -> Router<Door> {
     Router::new()
         .merge(repository::routes())
+        .merge(shared_memory::routes())
         .route("/v2", get(server_metadata))
         .route("/v2/", get(server_metadata))
         .route("/v2/health/live", get(live))
@@ -55,17 +59,17 @@ pub struct ServerMetadata {
     version: &'static str,
     /// Extensions of the protocol that it speaks.
     #[schema(value_type = Vec<String>)]
-    extensions: &'static [&'static str],
+    extensions: Vec<&'static str>,
 }
 
 /// Server metadata
 #[utoipa::path(get, path = "/v2", tag = TAG,
     responses((status = 200, body = ServerMetadata, description = "OK")))]
-pub async fn server_metadata() -> Response<Body> {
+pub async fn server_metadata(State(door): State<Door>) -> Response<Body> {
     let metadata = ServerMetadata {
         name: service::NAME,
         version: env!("CARGO_PKG_VERSION"),
-        extensions: service::EXTENSIONS,
+        extensions: extensions(&door.regions),
     };
     reply::json(StatusCode::OK, &metadata)
 }
@@ -255,11 +259,15 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let model = target.id().name.as_str();
     let decoded = json_bytes(&parts.headers).and_then(|json_bytes| match json_bytes {
         Some(0) => raw::decode(model, target.signature(), target.contract().batched, &body),
-        json_bytes => request::decode(model, &body, json_bytes, door.nonfinite),
+        json_bytes => {
+            let memory = door.regions.access(door.body_bytes_max);
+            request::decode(model, &body, json_bytes, door.nonfinite, memory)
+        }
     });
     let mut decoded = target.decoded(&context, decoded)?;
     let wishes = Wishes::of(&mut decoded);
     let outcome = target.infer(&context, decoded.request).await?;
+    wishes.deliver(&outcome.outputs)?;
     let Encoded { body, json_bytes } =
         response::encode(target.id(), &wishes, &outcome.outputs, door.nonfinite);
     let mut response = reply::packed(StatusCode::OK, reply::JSON, body, &parts.headers);

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::request::Decoded;
+use super::request::{Decoded, Form};
 use crate::error::{Error, Result};
 use crate::infer::InferRequest;
 use crate::model::{Signature, TensorSpec};
@@ -29,8 +29,8 @@ pub fn decode(model: &str, signature: &Signature, batched: bool, body: &Bytes) -
     Ok(Decoded {
         id: None,
         request: InferRequest { inputs, ..InferRequest::default() },
-        binary: Vec::new(),
-        binary_default: true,
+        forms: Vec::new(),
+        form_default: Form::Binary,
     })
 }
 
@@ -81,7 +81,7 @@ mod tests {
         let inputs = vec![TensorSpec { name: "x".into(), dtype, dims }];
         let signature = Signature { inputs, outputs: vec![] };
         let decoded = decode("m", &signature, batched, &Bytes::from_static(body))?;
-        assert!(decoded.binary_default);
+        assert!(matches!(decoded.form_default, Form::Binary));
         let tensor = &decoded.request.inputs[0].tensor;
         Ok(format!("{} {:?}", tensor.shape(), &tensor.data()[..]))
     }

@@ -67,10 +67,11 @@ pub struct IndexLine {
         (status = 413, body = ErrorBody, description = "The body is too large"),
         (status = 501, body = ErrorBody, description = "Naming a repository is not supported")))]
 pub async fn index(State(door): State<Door>, request: Request) -> Response<Body> {
-    let listed = read::<IndexRequest>(&door, request).await.and_then(|wish| {
-        check_repository(&wish.repository_name)?;
-        Ok(door.service.index(wish.ready))
-    });
+    let listed =
+        body::object::<IndexRequest>(request, door.body_bytes_max).await.and_then(|wish| {
+            check_repository(&wish.repository_name)?;
+            Ok(door.service.index(wish.ready))
+        });
     match listed {
         Ok(entries) => {
             let line = |entry: crate::service::IndexEntry| IndexLine {
@@ -110,7 +111,7 @@ pub struct RepositoryRequest {
         (status = 503, body = ErrorBody, description = "Calls are not taken in this mode")))]
 pub async fn load(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
     let outcome = async {
-        let RepositoryRequest { parameters } = read(&door, request).await?;
+        let RepositoryRequest { parameters } = body::object(request, door.body_bytes_max).await?;
         door.service.load(&path.model, load_call(parameters)?).await
     };
     done(outcome.await)
@@ -129,7 +130,7 @@ pub async fn load(State(door): State<Door>, path: ModelPath, request: Request) -
         (status = 503, body = ErrorBody, description = "Calls are not taken in this mode")))]
 pub async fn unload(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
     let outcome = async {
-        let RepositoryRequest { parameters } = read(&door, request).await?;
+        let RepositoryRequest { parameters } = body::object(request, door.body_bytes_max).await?;
         if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
             return Err(unexpected(name, "'unload_dependents'"));
         }
@@ -151,24 +152,6 @@ fn done(outcome: Result<()>) -> Response<Body> {
         Ok(()) => Response::new(Body::empty()),
         Err(error) => reply::error(&error),
     }
-}
-
-/// A small JSON body; an empty one is an empty object.
-async fn read<T: Default + for<'a> Deserialize<'a>>(door: &Door, request: Request) -> Result<T> {
-    let (parts, body) = request.into_parts();
-    let text = body::collect(&parts.headers, body, door.body_bytes_max).await?;
-    if text.is_empty() {
-        return Ok(T::default());
-    }
-    // serde would read a list as the fields in their order.
-    if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Error::invalid("failed to parse the request JSON: expected an object"));
-    }
-    serde_json::from_slice(&text).map_err(|error| {
-        // Category and place only: serde's text may hold what was sent.
-        let (line, column) = (error.line(), error.column());
-        Error::invalid(format!("failed to parse the request JSON at line {line} column {column}"))
-    })
 }
 
 fn load_call(parameters: Map<String, Value>) -> Result<LoadCall> {

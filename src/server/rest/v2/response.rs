@@ -3,17 +3,19 @@
 
 use bytes::Bytes;
 
-use super::request::Decoded;
+use super::request::{Decoded, Form};
+use crate::error::Result;
 use crate::model::ModelId;
 use crate::server::rest::json::{NonFinite, write};
+use crate::server::shared_memory::{Slot, deliver};
 use crate::tensor::{NamedTensor, Shape};
 
 /// How the caller wants its answer, kept while the request is at work.
 pub struct Wishes {
     id: Option<String>,
     /// For each listed output; empty where none is listed.
-    binary: Vec<bool>,
-    binary_default: bool,
+    forms: Vec<Form>,
+    form_default: Form,
 }
 
 impl Wishes {
@@ -21,14 +23,31 @@ impl Wishes {
     pub fn of(decoded: &mut Decoded) -> Self {
         Self {
             id: decoded.id.take(),
-            binary: std::mem::take(&mut decoded.binary),
-            binary_default: decoded.binary_default,
+            forms: std::mem::take(&mut decoded.forms),
+            form_default: std::mem::replace(&mut decoded.form_default, Form::Json),
         }
     }
 
-    /// Whether output `index` of the answer, which has the request's order, comes as binary.
+    /// How output `index` of the answer, which has the request's order, comes back.
+    fn form(&self, index: usize) -> &Form {
+        self.forms.get(index).unwrap_or(&self.form_default)
+    }
+
     fn is_binary(&self, index: usize) -> bool {
-        self.binary.get(index).copied().unwrap_or(self.binary_default)
+        matches!(self.form(index), Form::Binary)
+    }
+
+    fn slot(&self, index: usize) -> Option<&Slot> {
+        match self.form(index) {
+            Form::Shared(slot) => Some(slot),
+            Form::Json | Form::Binary => None,
+        }
+    }
+
+    /// Puts the outputs that do not travel where they are wanted.
+    pub fn deliver(&self, outputs: &[NamedTensor]) -> Result<()> {
+        let outputs = outputs.iter().enumerate();
+        deliver(outputs.filter_map(|(index, output)| Some((output, self.slot(index)?))))
     }
 }
 
@@ -73,14 +92,19 @@ pub fn encode(
         out.extend_from_slice(tensor.dtype().name().as_bytes());
         out.extend_from_slice(b"\",\"shape\":");
         shape(&mut out, tensor.shape());
-        if wishes.is_binary(index) {
-            out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
-            write::integer(&mut out, tensor.data().len());
-            out.push(b'}');
-            raw_bytes += tensor.data().len();
-        } else {
-            out.extend_from_slice(b",\"data\":");
-            write::elements(&mut out, tensor, nonfinite);
+        let bytes = tensor.data().len();
+        match wishes.form(index) {
+            Form::Binary => {
+                out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
+                write::integer(&mut out, bytes);
+                out.push(b'}');
+                raw_bytes += bytes;
+            }
+            Form::Shared(slot) => placed(&mut out, slot, bytes),
+            Form::Json => {
+                out.extend_from_slice(b",\"data\":");
+                write::elements(&mut out, tensor, nonfinite);
+            }
         }
         out.push(b'}');
     }
@@ -97,14 +121,27 @@ pub fn encode(
     Encoded { body: out.into(), json_bytes }
 }
 
+/// Where an output lies that does not travel.
+fn placed(out: &mut Vec<u8>, slot: &Slot, bytes: usize) {
+    out.extend_from_slice(b",\"parameters\":{\"shared_memory_region\":");
+    write::string(out, slot.region());
+    if slot.offset() > 0 {
+        out.extend_from_slice(b",\"shared_memory_offset\":");
+        write::integer(out, slot.offset());
+    }
+    out.extend_from_slice(b",\"shared_memory_byte_size\":");
+    write::integer(out, bytes);
+    out.push(b'}');
+}
+
 fn capacity(wishes: &Wishes, outputs: &[NamedTensor]) -> usize {
     let of = |(index, output): (usize, &NamedTensor)| {
         let tensor = &output.tensor;
-        let data = if wishes.is_binary(index) {
-            tensor.data().len()
-        } else {
+        let data = match wishes.form(index) {
+            Form::Binary => tensor.data().len(),
             // At least a byte per element, so this is no more than a few times the data.
-            tensor.data().len() / tensor.dtype().size_min() * NUMBER_CHARS
+            Form::Json => tensor.data().len() / tensor.dtype().size_min() * NUMBER_CHARS,
+            Form::Shared(_) => OUTPUT_CHARS,
         };
         data + output.name.len() + OUTPUT_CHARS
     };
@@ -138,7 +175,9 @@ mod tests {
             NamedTensor { name: "y".into(), tensor: tensor([1, 2], vec![0.5, f32::NAN]) },
             NamedTensor { name: "\"z".into(), tensor: tensor([1, 0], vec![]) },
         ];
-        let wishes = Wishes { id: id.map(str::to_owned), binary, binary_default };
+        let forms = binary.into_iter().map(Form::binary).collect();
+        let form_default = Form::binary(binary_default);
+        let wishes = Wishes { id: id.map(str::to_owned), forms, form_default };
         encode(&model, &wishes, &outputs, NonFinite::Strings)
     }
 
