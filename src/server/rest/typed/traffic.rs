@@ -176,7 +176,7 @@ pub async fn set(
 ) -> Response<Body> {
     let id = context(request.extensions()).ok();
     let outcome = async {
-        let policy: Traffic = body::object(request, door.body_bytes_max).await?;
+        let policy: Traffic = read(&door, request).await?;
         door.service.set_traffic(&model, Some(policy)).await
     };
     done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
@@ -223,7 +223,7 @@ pub async fn promote(
 ) -> Response<Body> {
     let id = context(request.extensions()).ok();
     let outcome = async {
-        let Promotion { to } = body::object(request, door.body_bytes_max).await?;
+        let Promotion { to } = read(&door, request).await?;
         door.service.promote(&model, Destination::required(&to)?).await
     };
     done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
