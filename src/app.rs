@@ -17,6 +17,7 @@ use crate::observe::drift::Drift;
 use crate::observe::hub::Hub;
 use crate::observe::metrics::Metrics;
 use crate::observe::statistics::Statistics;
+use crate::observe::telemetry::LogControl;
 use crate::registry::{Manager, Progress};
 use crate::server::grpc::GrpcConfig;
 use crate::server::layers::Layered;
@@ -57,6 +58,7 @@ pub fn load(
     drift: Option<&DriftConfig>,
     readiness_strict: bool,
     metrics: Arc<Metrics>,
+    log: LogControl,
 ) -> Result<Loaded> {
     let engines = Engines::probe(registry.backend, &registry.onnxruntime);
     if let Some(error) = engines.onnxruntime_missing() {
@@ -74,13 +76,14 @@ pub fn load(
     let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone() };
     let manager = Manager::start(registry, engines, Arc::new(hub))?;
     let progress = manager.progress.clone();
-    let service = Service::new(manager, statistics, drift, readiness_strict);
+    let service = Service::new(manager, statistics, drift, log, readiness_strict);
     Ok(Loaded { service, progress })
 }
 
 impl App {
-    /// Starts to load, and opens the doors: from here on the process is live.
-    pub async fn start(config: &Config) -> Result<Self> {
+    /// Starts to load, and opens the doors: from here on the process is live. Callers may change
+    /// what `log` can reach.
+    pub async fn start(config: &Config, log: LogControl) -> Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let (server, limits) = (&config.server, config.limits);
         let Loaded { service, progress } =
@@ -89,6 +92,7 @@ impl App {
                 Some(&config.drift),
                 server.readiness_strict,
                 Arc::clone(&metrics),
+                log,
             )?;
 
         let (stop, stopped) = watch::channel(false);

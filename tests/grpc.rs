@@ -17,6 +17,7 @@ use galen::model::manifest::BackendChoice;
 use galen::observe::hub::Hub;
 use galen::observe::metrics::Metrics;
 use galen::observe::statistics::Statistics;
+use galen::observe::telemetry::LogControl;
 use galen::registry::Manager;
 use galen::server::grpc::pb::health::health_check_response::ServingStatus;
 use galen::server::grpc::pb::health::health_client::HealthClient;
@@ -86,7 +87,7 @@ impl Server {
         let hub = Arc::new(Hub { metrics, statistics: Arc::clone(&statistics), drift: None });
         let manager = Manager::start(&registry.config(), engines, hub).unwrap();
         let progress = manager.progress.clone();
-        let service = Service::new(manager, statistics, None, false);
+        let service = Service::new(manager, statistics, None, LogControl::default(), false);
         let regions = Regions::new(false);
         let config = GrpcConfig { body_bytes_max: BODY_BYTES_MAX, reflection, regions };
         let router = with_context(routes(service.clone(), &config));

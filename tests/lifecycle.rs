@@ -35,7 +35,11 @@ impl Rig {
         let mut progress = manager.progress.clone();
         let settled = progress.wait_for(|progress| progress.settled);
         tokio::time::timeout(PATIENCE, settled).await.unwrap().unwrap();
-        Self { registry, service: Service::new(manager, Arc::default(), None, false), progress }
+        Self {
+            registry,
+            service: Service::new(manager, Arc::default(), None, Default::default(), false),
+            progress,
+        }
     }
 
     /// Waits until the table is as wanted.
@@ -365,7 +369,7 @@ async fn labels_are_moved_and_kept() {
     let manager = Manager::start(&config, engines, Arc::new(Unobserved)).unwrap();
     let mut progress = manager.progress.clone();
     progress.wait_for(|progress| progress.settled).await.unwrap();
-    let service = Service::new(manager, Arc::default(), None, false);
+    let service = Service::new(manager, Arc::default(), None, Default::default(), false);
     assert_eq!(version_of(&service, "stable").unwrap(), 2);
     assert_eq!(version_of(&service, "canary").unwrap(), 3);
 }

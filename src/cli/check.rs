@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Selector;
 use crate::observe::metrics::Metrics;
-use crate::observe::telemetry;
+use crate::observe::telemetry::{self, LogControl};
 use crate::service::{ModelStatus, Service, VersionStatus};
 
 /// How long one engine call may take.
@@ -25,8 +25,8 @@ pub fn run(args: CheckArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(&error),
     };
-    let _log = match telemetry::install(&config.log) {
-        Ok(guard) => guard,
+    let _guard = match telemetry::install(&config.log) {
+        Ok((guard, _)) => guard,
         Err(error) => return usage(&error),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -49,7 +49,9 @@ pub fn run(args: CheckArgs) -> ExitCode {
 
 /// The registry once nothing more will happen to it.
 pub(super) async fn loaded(config: &Config) -> Result<Service> {
-    let Loaded { service, mut progress } = load(&config.registry, None, true, Arc::new(Metrics::new()?))?;
+    let metrics = Arc::new(Metrics::new()?);
+    let Loaded { service, mut progress } =
+        load(&config.registry, None, true, metrics, LogControl::default())?;
     let settled = progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;
     Ok(service)

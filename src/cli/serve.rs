@@ -9,15 +9,15 @@ use super::{failure, progress, usage};
 use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::telemetry;
+use crate::observe::telemetry::{self, LogControl};
 
 pub fn run(args: ServeArgs) -> ExitCode {
     let config = match Config::load(args.into_overlay()) {
         Ok(config) => config,
         Err(error) => return usage(&error),
     };
-    let _log = match telemetry::install(&config.log) {
-        Ok(guard) => guard,
+    let (_guard, log) = match telemetry::install(&config.log) {
+        Ok(installed) => installed,
         Err(error) => return usage(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -27,7 +27,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
             return failure(&reason);
         }
     };
-    match runtime.block_on(serve(&config)) {
+    match runtime.block_on(serve(&config, log)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // The registry is not there, or an address is taken: what was asked for can not be done.
@@ -36,10 +36,10 @@ pub fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: &Config) -> Result<bool> {
+async fn serve(config: &Config, log: LogControl) -> Result<bool> {
     // Before anything else: a signal that comes while models load must be heard.
     let stop = stop_signal()?;
-    let app = App::start(config).await?;
+    let app = App::start(config, log).await?;
     let shown = tokio::spawn(progress::show(app.progress()));
     let drained = app.run(stop).await;
     shown.abort();

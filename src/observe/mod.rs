@@ -5,6 +5,7 @@
 pub mod drift;
 pub mod hub;
 mod json_line;
+mod levels;
 mod lines;
 pub mod metrics;
 pub mod names;

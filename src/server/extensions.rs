@@ -1,6 +1,6 @@
 //! The extensions of the Open Inference Protocol that server metadata names: those whose purpose is
-//! served, and no others. Calls of other extensions may be answered, too: the lists of CUDA shared
-//! memory are empty.
+//! served, and no others. Calls of other extensions may be answered, too: the list of CUDA shared
+//! memory is empty, and traces are off.
 
 use super::shared_memory::Regions;
 
@@ -16,6 +16,6 @@ pub fn extensions(regions: &Regions) -> Vec<&'static str> {
     if regions.are_allowed() {
         names.push("system_shared_memory");
     }
-    names.extend(["binary_tensor_data", "parameters", "statistics"]);
+    names.extend(["binary_tensor_data", "parameters", "statistics", "logging"]);
     names
 }

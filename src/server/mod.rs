@@ -2,18 +2,21 @@
 //!
 //! `listen` accepts connections and `patience` bounds them; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `scrape` is the metrics port.
-//! `status`, `parameters`, `extensions` and `shared_memory` are what the doors must agree on.
+//! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
+//! `log_settings` and `trace_settings`.
 
 mod extensions;
 pub mod grpc;
 pub mod layers;
 pub mod listen;
+mod log_settings;
 mod parameters;
 mod patience;
 pub mod rest;
 pub mod scrape;
 pub mod shared_memory;
 mod status;
+mod trace_settings;
 
 /// A door's routes, ready for [`layers`].
 pub use axum::Router;

@@ -6,6 +6,7 @@ mod drift;
 mod ensemble;
 mod examples;
 mod inference;
+mod log;
 mod repository;
 mod statistics;
 mod traffic;
@@ -21,12 +22,14 @@ pub use drift::{DriftReport, DriftStatus, FeatureReport};
 pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use examples::Agreement;
 pub use inference::Target;
+pub use log::{Levels, LogChange, LogForm, LogSettings};
 pub use repository::{IndexEntry, LoadCall};
 pub use statistics::{BatchTally, ModelStatistics, Snapshot, Tally};
 pub use traffic::{ArmReport, TrafficReport};
 
 use crate::observe::drift::Drift;
 use crate::observe::statistics::Statistics;
+use crate::observe::telemetry::LogControl;
 use crate::registry::{Control, Manager, Progress, TableReader};
 
 /// The server's name in metadata.
@@ -42,6 +45,7 @@ struct Inner {
     control: Control,
     statistics: Arc<Statistics>,
     drift: Option<Arc<Drift>>,
+    log: LogControl,
     /// Readiness needs every model, not only one.
     readiness_strict: bool,
     /// Set at shutdown: readiness is down. What still arrives is answered, for it was sent by
@@ -56,6 +60,7 @@ impl Service {
         registry: Manager,
         statistics: Arc<Statistics>,
         drift: Option<Arc<Drift>>,
+        log: LogControl,
         readiness_strict: bool,
     ) -> Self {
         let Manager { table, progress, control } = registry;
@@ -67,6 +72,7 @@ impl Service {
             control,
             statistics,
             drift,
+            log,
             readiness_strict,
             draining,
             changed,

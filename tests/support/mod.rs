@@ -15,6 +15,7 @@ use galen::config::{
     ServerConfig,
 };
 use galen::model::manifest::BackendChoice;
+use galen::observe::telemetry::LogControl;
 use galen::tensor::DType;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -135,7 +136,7 @@ pub fn config(registry: &Registry) -> Config {
 impl Server {
     /// Starts, and waits until every version is ready or has failed.
     pub async fn start(config: Config) -> Self {
-        let app = App::start(&config).await.unwrap();
+        let app = App::start(&config, LogControl::default()).await.unwrap();
         app.progress().wait_for(|progress| progress.settled).await.unwrap();
         let addresses = app.addresses().clone();
         let (stop, stopped) = oneshot::channel();

@@ -16,6 +16,7 @@ pub mod pb;
 mod reply;
 mod repository;
 mod service;
+mod settings;
 mod shared_memory;
 mod stream;
 mod wire;

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::inference as pb;
 use super::pb::inference::grpc_inference_service_server::GrpcInferenceService;
-use super::{config, convert, reply, repository, shared_memory, stream};
+use super::{config, convert, reply, repository, settings, shared_memory, stream};
 use crate::error;
 use crate::infer::RequestContext;
 use crate::model::Selector;
@@ -178,6 +178,25 @@ impl GrpcInferenceService for Inference {
     ) -> Reply<pb::CudaSharedMemoryUnregisterResponse> {
         Ok(Response::new(Default::default()))
     }
+
+    async fn trace_setting(
+        &self,
+        request: Request<pb::TraceSettingRequest>,
+    ) -> Reply<pb::TraceSettingResponse> {
+        answer(self.trace_setting(request.get_ref()))
+    }
+
+    async fn log_settings(
+        &self,
+        request: Request<pb::LogSettingsRequest>,
+    ) -> Reply<pb::LogSettingsResponse> {
+        let settings = match settings::change(request.get_ref()) {
+            Ok(Some(change)) => self.service.change_log(change),
+            Ok(None) => Ok(self.service.log_settings()),
+            Err(error) => Err(error),
+        };
+        answer(settings.map(|settings| settings::log(&settings)))
+    }
 }
 
 impl Inference {
@@ -196,6 +215,18 @@ impl Inference {
     ) -> error::Result<pb::ModelMetadataResponse> {
         let selector = Selector::parse(&request.name, &request.version)?;
         Ok(convert::metadata(&self.service.view(&request.name, selector)?))
+    }
+
+    /// Of all models, or of the one that is named.
+    fn trace_setting(
+        &self,
+        request: &pb::TraceSettingRequest,
+    ) -> error::Result<pb::TraceSettingResponse> {
+        if !request.model_name.is_empty() {
+            self.service.model(&request.model_name)?;
+        }
+        settings::check_trace(request)?;
+        Ok(settings::trace())
     }
 
     pub async fn infer(

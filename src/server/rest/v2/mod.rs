@@ -5,6 +5,7 @@ mod raw;
 pub mod repository;
 mod request;
 mod response;
+pub mod settings;
 pub mod shared_memory;
 
 use axum::Router;
@@ -34,6 +35,7 @@ const TAG: &str = super::openapi::PROTOCOL;
 pub fn routes() -> Router<Door> {
     Router::new()
         .merge(repository::routes())
+        .merge(settings::routes())
         .merge(shared_memory::routes())
         .route("/v2", get(server_metadata))
         .route("/v2/", get(server_metadata))
