@@ -1,6 +1,7 @@
 //! The gRPC door from outside: the real router on a socket, models of the identity engine behind
 //! it, and the generated client in front.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use galen::service::Service;
 use galen::tensor::{DType, strings};
 use http_body_util::Full;
 use support::{PATIENCE, Registry, tensors};
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::tokio_stream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -109,11 +111,23 @@ impl Server {
 
     /// A call as bytes on the wire, for what no client would send: status and text.
     async fn call(&self, path: &str, body: impl Into<Bytes>) -> (Code, String) {
-        let request = http::Request::post(format!("http://localhost{path}"))
+        self.call_packed(path, body, None).await
+    }
+
+    /// The same, whatever coding it claims to be in.
+    async fn call_packed(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+        coding: Option<&str>,
+    ) -> (Code, String) {
+        let mut request = http::Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(tonic::body::Body::new(Full::new(body.into())))
-            .unwrap();
+            .header("te", "trailers");
+        if let Some(coding) = coding {
+            request = request.header("grpc-encoding", coding);
+        }
+        let request = request.body(tonic::body::Body::new(Full::new(body.into()))).unwrap();
         let mut channel = self.channel.clone();
         let response = channel.ready().await.unwrap().call(request).await.unwrap();
         let status = Status::from_header_map(response.headers()).expect("a refusal");
@@ -683,6 +697,66 @@ async fn what_is_too_large_or_unknown_is_said_so() {
         assert_eq!(code, Code::Unimplemented, "{path}");
         assert_eq!(text, "this server has no such service or method", "{path}");
     }
+}
+
+#[tokio::test]
+async fn answers_are_packed_as_their_requests_are() {
+    let server = Server::start().await;
+    for coding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
+        let accepting = server.client().accept_compressed(coding);
+        let packed = accepting.clone().send_compressed(coding);
+        for (mut client, expected) in
+            [(accepting, None), (packed.clone(), Some(coding.to_string()))]
+        {
+            let reply = client.model_infer(one("one")).await.unwrap();
+            let encoding = reply.metadata().get("grpc-encoding");
+            let encoding = encoding.map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(encoding, expected);
+            assert_eq!(reply.into_inner().raw_output_contents, one("one").raw_input_contents);
+        }
+        let mut client = packed;
+        let stream = client.model_stream_infer(tokio_stream::iter([one("one"), one("one")]));
+        let mut stream = stream.await.unwrap().into_inner();
+        for _ in 0..2 {
+            let answer = stream.message().await.unwrap().unwrap();
+            assert_eq!(answer.error_message, "");
+        }
+        let mut health = server.health().send_compressed(coding);
+        health.check(HealthCheckRequest::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_unpacked_is_the_callers_fault_and_a_bomb_stays_small() {
+    let server = Server::start().await;
+    let packed = |plain: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(plain).unwrap();
+        let mut frame = frame(&encoder.finish().unwrap());
+        frame[0] = 1;
+        frame
+    };
+    let bomb = packed(&vec![0; BODY_BYTES_MAX + 1]);
+    assert!(bomb.len() < BODY_BYTES_MAX / 100);
+    let mut cut = packed(&[7; 1000]);
+    cut.truncate(12);
+    cut[4] = 7;
+    let mut nonsense = frame(b"nonsense");
+    nonsense[0] = 1;
+    for (what, body, coding, expected) in [
+        ("a bomb", bomb, "gzip", Code::OutOfRange),
+        ("a message cut off", cut, "gzip", Code::InvalidArgument),
+        ("no gzip", nonsense.clone(), "gzip", Code::InvalidArgument),
+        ("no deflate", nonsense.clone(), "deflate", Code::InvalidArgument),
+        ("no protobuf", packed(&[0xff; 64]), "gzip", Code::InvalidArgument),
+        ("many inputs", packed(&[0x2a, 0].repeat(200_000)), "gzip", Code::InvalidArgument),
+        ("another coding", nonsense, "br", Code::Unimplemented),
+    ] {
+        let (code, text) = server.call_packed(INFER, body, Some(coding)).await;
+        assert_eq!(code, expected, "{what}: {text}");
+        assert!(!text.is_empty() && text.len() < 400, "{what}: {text}");
+    }
+    server.client().model_infer(one("one")).await.unwrap();
 }
 
 #[tokio::test]

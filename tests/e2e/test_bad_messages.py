@@ -259,15 +259,15 @@ def test_a_message_beyond_the_limit(server, size):
     ask(server)
 
 
-def test_a_packed_message(server):
-    """No compression is offered, so none is taken; the code is the one of the specification."""
-    with grpc.insecure_channel(
-        server.grpc, AUTHORITY, compression=grpc.Compression.Gzip
-    ) as channel:
+def test_a_message_that_unpacks_beyond_the_limit(server):
+    """It is as large as the server says it may be, once it is unpacked, and never more."""
+    packing = grpc.Compression.Gzip
+    with grpc.insecure_channel(server.grpc, oip.OPTIONS, compression=packing) as channel:
         call = channel.unary_unary(METHOD, lambda data: data, lambda data: data)
+        call(good().SerializeToString() + b"\x92\x03\x00" * 1000, timeout=PATIENCE)
         with pytest.raises(grpc.RpcError) as refused:
-            call(good().SerializeToString() + b"\x92\x03\x00" * 1000, timeout=PATIENCE)
-    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+            call(bytes(8 * BODY_BYTES_MAX), timeout=PATIENCE)
+    assert refused.value.code() == grpc.StatusCode.OUT_OF_RANGE
     ask(server)
 
 

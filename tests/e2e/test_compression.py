@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
 from support import oip
@@ -35,6 +36,15 @@ def test_rest(server, algorithm, binary):
             request_compression_algorithm=algorithm,
             response_compression_algorithm=algorithm,
         )
+    assert np.array_equal(answer.as_numpy("OUTPUT0"), sent)
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_grpc(server, algorithm):
+    sent = np.arange(ROWS, dtype=np.float32).reshape(2, -1)
+    given = triton_grpc.InferInput("INPUT0", sent.shape, "FP32").set_data_from_numpy(sent)
+    with oip.grpc_client(server) as client:
+        answer = client.infer("echo", [given], compression_algorithm=algorithm)
     assert np.array_equal(answer.as_numpy("OUTPUT0"), sent)
 
 

@@ -1,14 +1,17 @@
 //! Puts right what tonic says of calls that never reach a method of ours.
 //!
-//! It answers INTERNAL when a body ends in the middle of a message, holds none, or flags a
-//! compression that nobody named; but an operator who is woken by INTERNAL should find a defect of
-//! the server, not of a client. And to an unknown method it says UNIMPLEMENTED without a word.
+//! It answers INTERNAL when a body ends in the middle of a message, holds none, can not be unpacked
+//! or flags a compression that nobody named; but an operator who is woken by INTERNAL should find a
+//! defect of the server, not of a client. It answers RESOURCE_EXHAUSTED, which says "come back
+//! later", to a message that unpacks to more than the limit. And to an unknown method it says
+//! UNIMPLEMENTED without a word.
 
 use http::Response;
 use tonic::{Code, Status};
 
 /// How tonic's own texts for broken request frames begin. `tests/grpc.rs` holds them to that.
-const FRAME_ERRORS: [&str; 3] = [
+const FRAME_ERRORS: [&str; 4] = [
+    "Error decompressing: ",
     "Unexpected EOF decoding stream",
     "Missing request message",
     "protocol error: received message with",
@@ -26,8 +29,14 @@ pub fn put_right<B: Default>(response: Response<B>) -> Response<B> {
         Some(status) if is_frame_error(status) => {
             Status::invalid_argument(status.message()).into_http()
         }
+        Some(status) if is_bomb(status) => Status::out_of_range(status.message()).into_http(),
         _ => response,
     }
+}
+
+fn is_bomb(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted
+        && status.message().starts_with("Error decompressing: size limit")
 }
 
 fn is_frame_error(status: &Status) -> bool {

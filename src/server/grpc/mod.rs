@@ -2,10 +2,12 @@
 //!
 //! `wire` and `codec` stand between the socket and prost, `convert` (with `contents` and
 //! `parameters`) between prost and Galen's types, `service` and `health` call the one [`Service`],
-//! `reply` and `framing` see to the codes of what goes wrong. What this room must not know: REST,
+//! `reply` and `framing` see to the codes of what goes wrong, `compression` to which answers are
+//! packed. What this room must not know: REST,
 //! and anything of Galen behind `service`.
 
 mod codec;
+mod compression;
 mod config;
 mod contents;
 mod convert;
@@ -21,9 +23,10 @@ mod shared_memory;
 mod stream;
 mod wire;
 
+use tonic::codec::CompressionEncoding::{Deflate, Gzip};
 use tonic::service::Routes;
 use tonic_reflection::server::Builder;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::server::Router;
 use crate::server::shared_memory::Regions;
@@ -50,13 +53,22 @@ pub fn routes(service: Service, config: &GrpcConfig) -> Router {
     let inference = service::Inference { service: service.clone(), regions, body_bytes_max };
     let inference = GrpcInferenceServiceServer::new(inference)
         .max_decoding_message_size(body_bytes_max)
-        .max_encoding_message_size(usize::MAX);
-    let mut routes =
-        Routes::new(inference).add_service(HealthServer::new(health::HealthOf { service }));
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate)
+        .send_compressed(Gzip)
+        .send_compressed(Deflate);
+    let health = HealthServer::new(health::HealthOf { service })
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate);
+    let mut routes = Routes::new(inference).add_service(health);
     if reflection {
         routes = with_reflection(routes);
     }
-    routes.into_axum_router().layer(MapResponseLayer::new(framing::put_right))
+    routes
+        .into_axum_router()
+        .layer(MapResponseLayer::new(framing::put_right))
+        .layer(MapRequestLayer::new(compression::as_asked))
 }
 
 /// Reflection in the version of today and the one that older tools still ask for.
