@@ -29,7 +29,8 @@
 //!
 //! ```text
 //! bytes
-//!  -> server::listen     accepts; connections, first byte and head are bounded (patience)
+//!  -> server::listen     accepts; connections, first byte and head are bounded (patience), and a
+//!                        request whose end is unclear is refused (framing)
 //!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end
 //!  -> server::rest|grpc  reads the selector
 //!  -> service::route     lock-free table read, traffic policy; the version is pinned ONCE

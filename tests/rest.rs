@@ -454,6 +454,33 @@ async fn raw(server: &Server, request: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_request_whose_end_is_unclear_is_refused() {
+    let (_registry, server) = start().await;
+    let head = "POST /v2/repository/index HTTP/1.1\r\nhost: x\r\n";
+    let chunks = "2\r\n{}\r\n0\r\n\r\n";
+    for (what, lines, body) in [
+        ("length and chunks", "content-length: 12\r\ntransfer-encoding: chunked", chunks),
+        ("chunks and length", "Transfer-Encoding: chunked\r\nContent-Length: 12", chunks),
+        ("two lengths", "content-length: 2\r\ncontent-length: 2", "{}"),
+        ("two codings", "transfer-encoding: chunked\r\ntransfer-encoding: chunked", chunks),
+        ("another coding", "transfer-encoding: gzip, chunked", chunks),
+        ("a header over two lines", "x: y\r\n z\r\ncontent-length: 2", "{}"),
+    ] {
+        let text = raw(&server, &format!("{head}{lines}\r\n\r\n{body}")).await;
+        assert!(text.starts_with("HTTP/1.1 400 "), "{what}: {text}");
+        assert!(text.contains("connection: close"), "{what}: {text}");
+    }
+    for (lines, body) in [
+        ("transfer-encoding: chunked", chunks),
+        ("Transfer-Encoding: Chunked", chunks),
+        ("content-length: 2", "{}"),
+    ] {
+        let text = raw(&server, &format!("{head}{lines}\r\n\r\n{body}")).await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{lines}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn connections_that_say_nothing_are_closed() {
     let registry = registry();
     let mut settings = config(&registry);

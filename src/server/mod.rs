@@ -1,11 +1,13 @@
 //! The doors: every protocol Galen speaks, as thin adapters over [`crate::service::Service`].
 //!
-//! `listen` accepts connections and `patience` bounds them; `layers` is what every request passes;
+//! `listen` accepts connections, `patience` bounds them and `framing` refuses requests whose end is
+//! unclear; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `scrape` is the metrics port.
 //! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
 //! `log_settings` and `trace_settings`.
 
 mod extensions;
+mod framing;
 pub mod grpc;
 pub mod layers;
 pub mod listen;

@@ -1,4 +1,5 @@
-//! Bounds on how long a peer may keep a connection waiting, below HTTP.
+//! Bounds on how long a peer may keep a connection waiting, below HTTP. And, since all its bytes
+//! pass here, `framing` looks at them.
 //!
 //! Two gaps are closed here that hyper leaves open: it tells HTTP/1 from HTTP/2 by the first bytes
 //! and waits for them without a limit; and it waits without a limit for a peer that does not read
@@ -12,15 +13,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::framing::Framing;
+
 /// What a connection that speaks HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream whose peer must not dawdle.
+/// A stream whose peer must not dawdle, and must say clearly where its requests end.
 pub struct Patient<S> {
     stream: S,
-    /// Bytes of the preface that have come; `None` once the protocol is clear, after which hyper's
-    /// own limits hold.
-    preface: Option<usize>,
+    protocol: Protocol,
+    framing: Framing,
+    /// What is still to come in place of what a peer to refuse has sent.
+    refusal: Option<&'static [u8]>,
     opening: Timer,
     writing: Timer,
 }
@@ -31,19 +35,45 @@ impl<S> Patient<S> {
     pub fn new(stream: S, opening: Duration, writing: Duration) -> Self {
         Self {
             stream,
-            preface: Some(0),
+            protocol: Protocol::Unclear(0),
+            framing: Framing::default(),
+            refusal: None,
             opening: Timer::new(opening),
             writing: Timer::new(writing),
         }
     }
 }
 
-/// Bytes of the preface known after `new` bytes more; `None` when the protocol is clear.
-fn advance(seen: usize, new: &[u8]) -> Option<usize> {
+/// What the peer speaks. Once that is clear, hyper's own limits hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// As many bytes of the preface have come, and nothing else.
+    Unclear(usize),
+    Http1,
+    Http2,
+}
+
+/// What is known after `new` bytes more.
+fn advance(seen: usize, new: &[u8]) -> Protocol {
     let expected = &PREFACE[seen..];
     let common = expected.len().min(new.len());
-    let undecided = new.len() < expected.len() && new[..common] == expected[..common];
-    undecided.then_some(seen + common)
+    if new[..common] != expected[..common] {
+        Protocol::Http1
+    } else if common == expected.len() {
+        Protocol::Http2
+    } else {
+        Protocol::Unclear(seen + common)
+    }
+}
+
+/// The end of a head that no parser takes: hyper answers 400 and closes.
+const REFUSAL: &[u8] = b"\0\r\n\r\n";
+
+/// Hands out as much as there is room for; in the end, nothing more.
+fn hand_out(rest: &mut &'static [u8], buf: &mut ReadBuf<'_>) {
+    let (now, later) = rest.split_at(rest.len().min(buf.remaining()));
+    buf.put_slice(now);
+    *rest = later;
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -53,16 +83,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if let Some(rest) = &mut this.refusal {
+            hand_out(rest, buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let Some(seen) = this.preface else { return polled };
-        match polled {
-            Poll::Ready(_) => {
-                this.preface = advance(seen, &buf.filled()[before..]);
-                polled
+        let unclear = match this.protocol {
+            Protocol::Http2 => return polled,
+            Protocol::Http1 => None,
+            Protocol::Unclear(seen) => Some(seen),
+        };
+        match (&polled, unclear) {
+            (Poll::Pending, Some(_)) => return this.opening.poll(cx),
+            (Poll::Ready(_), Some(seen)) => {
+                this.protocol = advance(seen, &buf.filled()[before..]);
             }
-            Poll::Pending => this.opening.poll(cx),
+            (_, None) => {}
         }
+        if this.protocol != Protocol::Http2
+            && let Some(at) = this.framing.look(&buf.filled()[before..])
+        {
+            buf.set_filled(before + at);
+            hand_out(this.refusal.insert(REFUSAL), buf);
+        }
+        polled
     }
 }
 
@@ -153,12 +198,30 @@ mod tests {
 
     #[test]
     fn the_protocol_is_clear_at_the_first_byte_that_decides() {
-        assert_eq!(advance(0, b"G"), None);
-        assert_eq!(advance(0, b"P"), Some(1));
-        assert_eq!(advance(1, b"OST"), None);
-        assert_eq!(advance(1, b"RI * "), Some(6));
-        assert_eq!(advance(0, PREFACE), None);
-        assert_eq!(advance(3, &PREFACE[3..]), None);
+        assert_eq!(advance(0, b"G"), Protocol::Http1);
+        assert_eq!(advance(0, b"P"), Protocol::Unclear(1));
+        assert_eq!(advance(1, b"OST"), Protocol::Http1);
+        assert_eq!(advance(1, b"RI * "), Protocol::Unclear(6));
+        assert_eq!(advance(0, PREFACE), Protocol::Http2);
+        assert_eq!(advance(3, &PREFACE[3..]), Protocol::Http2);
+        assert_eq!(advance(3, b""), Protocol::Unclear(3));
+    }
+
+    #[tokio::test]
+    async fn a_request_to_refuse_ends_as_no_head_may() {
+        let (mut peer, ours) = tokio::io::duplex(256);
+        let mut stream = Patient::new(ours, SECOND, SECOND);
+        let (fine, bad) = (b"GET / HTTP/1.1\r\n\r\nGET / HT", b"TP/1.1\r\nContent-Length: 1\r\n");
+        let mut data = [0; 256];
+        for part in [&fine[..], bad] {
+            peer.write_all(part).await.unwrap();
+            let read = stream.read(&mut data).await.unwrap();
+            assert_eq!(&data[..read], part);
+        }
+        peer.write_all(b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"Transfer-Encoding: chunked\r\0\r\n\r\n");
     }
 
     #[tokio::test(start_paused = true)]
