@@ -33,17 +33,28 @@ MALIGNANT = 0  # scikit-learn's coding: 0 malignant, 1 benign
 EXAMPLES = 40
 
 
-def build(model_dir: Path) -> None:
+def load():
+    """Names of the columns, and the rows of both parts: x_train, x_test, y_train, y_test."""
     data = load_breast_cancer()
     # Clients send float32, so training and evaluation use float32 values too.
     # A tree then never sees a value that rounding moves across a threshold.
     features = data.data.astype(np.float32)
     names = [name.replace(" ", "_") for name in data.feature_names]
-    common.require_contract(model_dir, dict(zip(names, features.T, strict=True)))
-
-    x_train, x_test, y_train, y_test = train_test_split(
+    parts = train_test_split(
         features, data.target, test_size=0.25, stratify=data.target, random_state=common.SEED
     )
+    return names, parts
+
+
+def training_rows() -> dict[str, np.ndarray]:
+    names, (x_train, _, _, _) = load()
+    return dict(zip(names, x_train.T, strict=True))
+
+
+def build(model_dir: Path) -> None:
+    names, (x_train, x_test, y_train, y_test) = load()
+    features = np.concatenate([x_train, x_test])
+    common.require_contract(model_dir, dict(zip(names, features.T, strict=True)))
     models = {
         "1": make_pipeline(StandardScaler(), LogisticRegression(tol=1e-8, max_iter=1000)),
         "2": GradientBoostingClassifier(

@@ -43,16 +43,25 @@ COLUMNS = {
 }
 
 
-def build(model_dir: Path) -> None:
+def load():
+    """Names of the columns, and the rows of both parts: x_train, x_test, y_train, y_test."""
     data = load_diabetes(scaled=False)
     # Clients send float32: train and evaluate on the values the server will see.
     features = data.data.astype(np.float32)
     names = [COLUMNS[name] for name in data.feature_names]
-    common.require_contract(model_dir, dict(zip(names, features.T, strict=True)))
+    parts = train_test_split(features, data.target, test_size=0.25, random_state=common.SEED)
+    return names, parts
 
-    x_train, x_test, y_train, y_test = train_test_split(
-        features, data.target, test_size=0.25, random_state=common.SEED
-    )
+
+def training_rows() -> dict[str, np.ndarray]:
+    names, (x_train, _, _, _) = load()
+    return dict(zip(names, x_train.T, strict=True))
+
+
+def build(model_dir: Path) -> None:
+    names, (x_train, x_test, y_train, y_test) = load()
+    features = np.concatenate([x_train, x_test])
+    common.require_contract(model_dir, dict(zip(names, features.T, strict=True)))
     model = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
     model.fit(x_train.astype(np.float64), y_train)
     predicted = model.predict(x_test.astype(np.float64))

@@ -54,10 +54,23 @@ ITERATIONS = 800
 LEARNING_RATE = 3e-3
 
 
-def build(model_dir: Path) -> None:
+def load() -> np.ndarray:
     ecg, rate = get_toy_ecg()
     assert rate == SAMPLE_RATE
-    ecg = ecg.astype(np.float32)
+    return ecg.astype(np.float32)
+
+
+def training_rows() -> dict[str, np.ndarray]:
+    """Windows that overlap by half, over the part that random windows are drawn from."""
+    ecg = load()
+    start, stop = (second * SAMPLE_RATE for second in TRAIN)
+    starts = np.arange(start, stop - WINDOW + 1, WINDOW // 2)
+    windows = np.stack([ecg[s : s + WINDOW] for s in starts])
+    return {f"ecg[{sample}]": column for sample, column in enumerate(windows.T)}
+
+
+def build(model_dir: Path) -> None:
+    ecg = load()
     beats = detect_heartbeats(ecg.astype(np.float64), SAMPLE_RATE)
 
     weights = [(w.astype(np.float32), b.astype(np.float32)) for w, b in train(ecg, beats)]

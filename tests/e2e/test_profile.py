@@ -14,6 +14,9 @@ from support.server import MODELS, run
 MODEL = "breast-cancer"
 NAMES = [feature["name"] for feature in MANIFESTS[MODEL]["inputs"][0]["features"]]
 REPEATS = 2
+TRAINED = sorted(
+    path.parent for path in MODELS.glob("*/*/model.onnx") if path.parts[-3] != "add-sub"
+)
 
 
 def write(path, header, rows):
@@ -129,3 +132,13 @@ def test_data_that_do_not_fit(tmp_path, rows):
     assert "could not be written" in refused(
         tmp_path, of(NAMES, rows[:4] * 20), "--out", "no/such/folder.json"
     )
+
+
+@pytest.mark.parametrize("folder", TRAINED, ids=lambda path: "/".join(path.parts[-2:]))
+def test_demo_models_have_the_profile_of_their_file(folder):
+    profile = json.loads((folder / "profile.json").read_text())
+    assert profile["model_sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    names = {feature["name"] for feature in profile["features"]}
+    entry = MANIFESTS[folder.parts[-2]]["inputs"][0]
+    expected = {feature["name"] for feature in entry.get("features", [])}
+    assert names == (expected or {"ecg.mean", "ecg.std"})

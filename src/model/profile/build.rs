@@ -210,3 +210,33 @@ fn group_means(ascending: &[f64]) -> Vec<f64> {
     };
     (0..groups).map(mean).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn extremes_are_rounded_to_a_round_step() {
+        assert_eq!([round_step(72.0), round_step(1.0), round_step(0.3)], [2.0, 0.05, 0.01]);
+        assert_eq!([round_step(0.0), round_step(f64::INFINITY)], [1.0, 1.0]);
+        assert_eq!(group_means(&[1.0, 2.0, 3.0]), Vec::<f64>::new());
+        assert_eq!(group_means(&(0..10).map(f64::from).collect::<Vec<_>>()), [2.0, 7.0]);
+    }
+
+    proptest! {
+        /// serde_json reads long numbers to the last digit but one: a value on an edge would change
+        /// its bin.
+        #[test]
+        fn what_is_written_is_read_back_to_the_last_bit(
+            digits in -1.0..1.0f64, power in -12i32..12,
+        ) {
+            let value = rounded(digits * 10f64.powi(power));
+            let text = serde_json::to_string(&value).unwrap();
+            let back: f64 = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(back.to_bits(), value.to_bits());
+            let near = (value - digits * 10f64.powi(power)).abs() <= value.abs() * 1e-8;
+            prop_assert!(near || value == 0.0);
+        }
+    }
+}
