@@ -86,14 +86,13 @@ impl App {
     pub async fn start(config: &Config, log: LogControl) -> Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let (server, limits) = (&config.server, config.limits);
-        let Loaded { service, progress } =
-            load(
-                &config.registry,
-                Some(&config.drift),
-                server.readiness_strict,
-                Arc::clone(&metrics),
-                log,
-            )?;
+        let Loaded { service, progress } = load(
+            &config.registry,
+            Some(&config.drift),
+            server.readiness_strict,
+            Arc::clone(&metrics),
+            log,
+        )?;
 
         let (stop, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();

@@ -35,6 +35,8 @@ async fn demo() -> Service {
         control: ControlMode::None,
         startup: Vec::new(),
         poll: Duration::from_secs(1),
+        cache_bytes_max: 0,
+        model_name: None,
         settle: Duration::ZERO,
         state,
     };
@@ -43,7 +45,7 @@ async fn demo() -> Service {
     let mut progress = manager.progress.clone();
     let settled = progress.wait_for(|progress| progress.settled);
     tokio::time::timeout(PATIENCE, settled).await.unwrap().unwrap();
-    Service::new(manager, Arc::default(), false)
+    Service::new(manager, Arc::default(), None, Default::default(), false)
 }
 
 fn profile_of(target: &Target) -> Option<Profile> {

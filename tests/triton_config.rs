@@ -56,7 +56,8 @@ async fn infer(server: &Server, model: &str, body: &Value) -> (StatusCode, Value
 /// A registry behind no door, when every version is ready or has failed.
 async fn loaded(config: &RegistryConfig) -> Service {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let Loaded { service, mut progress } = load(config, None, true, metrics, Default::default()).unwrap();
+    let Loaded { service, mut progress } =
+        load(config, None, true, metrics, Default::default()).unwrap();
     progress.wait_for(|progress| progress.settled).await.unwrap();
     service
 }

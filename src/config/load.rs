@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::raw::{self, File, Overlay};
 use super::{
-    Address, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig, ServerConfig,
-    library,
+    Address, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig,
+    ServerConfig, library,
 };
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::ModelName;
@@ -242,7 +242,8 @@ fn control(name: &str) -> Result<ControlMode> {
 fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
     let within = |key: &str, given: Option<u64>, default: u64, low: u64, high: u64| {
         let value = given.unwrap_or(default);
-        let wrong = || Error::invalid(format!("drift.{key}: expected {low} to {high}, got {value}"));
+        let wrong =
+            || Error::invalid(format!("drift.{key}: expected {low} to {high}, got {value}"));
         (low..=high).contains(&value).then_some(value).ok_or_else(wrong)
     };
     let sample_percent = written.sample_percent.unwrap_or(100.0);
@@ -338,7 +339,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 29);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 36);
     }
 
     #[test]

@@ -9,8 +9,7 @@ use super::statistics::{Statistics, VersionStatistics};
 use crate::error::Result;
 use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
-    VersionSink, VersionStateChanged,
-    Watch,
+    VersionSink, VersionStateChanged, Watch,
 };
 use crate::model::{Contract, ModelId, Profile};
 

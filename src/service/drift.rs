@@ -105,12 +105,7 @@ impl Service {
     }
 
     /// Adds the running window of another replica to this one's.
-    pub fn merge_drift(
-        &self,
-        model: &str,
-        selector: Selector<'_>,
-        other: &Snapshot,
-    ) -> Result<()> {
+    pub fn merge_drift(&self, model: &str, selector: Selector<'_>, other: &Snapshot) -> Result<()> {
         snapshot::merge(&*self.watched(model, selector)?, other)
     }
 
@@ -165,8 +160,7 @@ fn reports(
     };
     let features = watched.profile.features.iter().zip(window.feature_scores());
     let outputs = watched.profile.outputs.iter().zip(window.output_scores());
-    let mut all: Vec<FeatureReport> =
-        features.chain(outputs).enumerate().map(report).collect();
+    let mut all: Vec<FeatureReport> = features.chain(outputs).enumerate().map(report).collect();
     let outputs = all.split_off(count.min(all.len()));
     (all, outputs)
 }

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use crate::registry::OutputCounts;
 pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};
 pub use drift::{DriftReport, DriftStatus, FeatureReport};
-pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use examples::Agreement;
 pub use inference::Target;
 pub use log::{Levels, LogChange, LogForm, LogSettings};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use galen::app::App;
 use galen::config::{
-    Address, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig,
-    ServerConfig,
+    Address, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat,
+    RegistryConfig, ServerConfig,
 };
 use galen::model::manifest::BackendChoice;
 use galen::observe::telemetry::LogControl;

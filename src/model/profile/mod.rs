@@ -20,8 +20,8 @@ use crate::stats::bins::Edges;
 use crate::stats::categories::Known;
 use crate::stats::drift::{Reference, Shape};
 
-pub use saved::SavedWindow;
 pub use build::{COUNT_MIN, Collector, ROWS_MIN};
+pub use saved::SavedWindow;
 pub use slots::{COLUMNS_MAX, SLOTS_MAX, Seen, Slot, Slots, Take};
 pub use window::{FeatureScores, Window};
 

@@ -1,8 +1,8 @@
 //! Whether a window speaks for drift, feature by feature, and why. Pure.
 //!
-//! A monitor that cries wolf is switched off: a score must be large, be well above what chance gives,
-//! and stand up among all the features that were looked at (Benjamini-Hochberg); and an alarm becomes
-//! an alert when the next window raises it, too.
+//! A monitor that cries wolf is switched off: a score must be large, be well above what chance
+//! gives, and stand up among all the features that were looked at (Benjamini-Hochberg); and an
+//! alarm becomes an alert when the next window raises it, too.
 
 use crate::model::profile::{Feature, FeatureScores, Numeric, Profile, Window};
 use crate::stats::drift::{Accumulator, COUNT_MIN, FLOOR_TIMES, PSI_ALARM, Scores};
@@ -57,8 +57,7 @@ pub fn judge(profile: &Profile, window: &Window, before: &[Verdict]) -> Vec<Verd
     let verdict = |(place, (feature, seen)): (usize, (&Feature, FeatureScores<'_>))| {
         let significant = significant.get(place).copied().unwrap_or(false);
         let sufficient = all(seen.accumulator) >= COUNT_MIN;
-        let reasons =
-            if sufficient { reasons(feature, &seen, significant) } else { Vec::new() };
+        let reasons = if sufficient { reasons(feature, &seen, significant) } else { Vec::new() };
         let streak = before.get(place).map_or(0, |verdict| verdict.streak);
         let streak = match (sufficient, reasons.is_empty()) {
             // Too little to say anything: what was said stands.

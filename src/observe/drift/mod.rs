@@ -13,12 +13,12 @@ mod watched;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use judge::Verdict;
 pub use watched::{Complete, State, Watched};
-
 
 use super::metrics::Metrics;
 use crate::config::DriftConfig;
@@ -37,17 +37,21 @@ pub struct Drift {
     folder: PathBuf,
     metrics: Arc<Metrics>,
     versions: RwLock<BTreeMap<ModelId, Arc<Watched>>>,
+    /// While it is there, the thread ticks.
+    _ticks: SyncSender<()>,
 }
 
 impl Drift {
     /// Starts the thread that puts counts together; it ends with the last handle.
     pub fn start(config: DriftConfig, state: &Path, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
         let folder = state.join("drift");
-        let drift = Arc::new(Self { config, folder, metrics, versions: RwLock::default() });
+        let (ticks, ended) = sync_channel(0);
+        let versions = RwLock::default();
+        let drift = Arc::new(Self { config, folder, metrics, versions, _ticks: ticks });
         let weak = Arc::downgrade(&drift);
         std::thread::Builder::new()
             .name("galen-drift".to_owned())
-            .spawn(move || keep_time(&weak))
+            .spawn(move || keep_time(&weak, &ended))
             .map_err(|error| {
                 Error::internal("the drift thread could not be started").with_detail(error)
             })?;
@@ -162,10 +166,9 @@ impl Drop for Drift {
 }
 
 /// Ticks until nobody holds the monitor any more.
-fn keep_time(drift: &Weak<Drift>) {
+fn keep_time(drift: &Weak<Drift>, ended: &Receiver<()>) {
     let mut saved = Instant::now();
-    loop {
-        std::thread::sleep(TICK);
+    while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         let Some(drift) = drift.upgrade() else { return };
         drift.tick(Instant::now(), SystemTime::now());
         if saved.elapsed() >= Duration::from_secs(drift.config.snapshot_seconds) {
@@ -174,3 +177,6 @@ fn keep_time(drift: &Weak<Drift>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
