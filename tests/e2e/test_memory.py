@@ -10,7 +10,7 @@ from support.demo import example
 from support.server import Server, until
 
 # glibc's arenas fill up for some cycles; what grows after that is a leak.
-WARM_UP, CYCLES, WINDOW = 40, 50, 10
+WARM_UP, CYCLES, WINDOW = 100, 50, 10
 GROWTH_MAX = 1.05
 MODELS = ("ecg-rhythm", "breast-cancer")
 
