@@ -13,7 +13,7 @@
 //! | 4 | [`service`] | what Galen can do, said once |
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
 //! | 2 | [`scheduler`], [`cache`] | when to compute: queues, batches, workers; and when not to |
-//! | 1 | [`backend`], [`state`] | how to compute: one adapter per engine; files that outlive us |
+//! | 1 | [`backend`], [`state`], [`heap`] | one adapter per engine; kept files; freed memory |
 //! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
 //!
 //! Siblings never import each other: they meet in `service`, in `app`, or through
@@ -23,7 +23,8 @@
 //! is named in its own adapter only, and `cfg(feature)` stands only in `backend`. Web crates stay
 //! in `server`; the doors hold the [`service::Service`] and nothing behind it, and never see each
 //! other. Decisions are pure: [`scheduler::queue`], the registry's policy and the codecs have no
-//! clock, lock or channel in them. Everything has a limit. No `unsafe`.
+//! clock, lock or channel in them. Everything has a limit. No `unsafe`, but for
+//! one foreign function in [`heap`].
 //!
 //! # The path of a request
 //!
@@ -77,7 +78,7 @@
 //! [`app`] shows how it is put together, `service::Target::infer` is the path of a request in one
 //! function, and `registry::manager` the path of a version.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod app;
 pub mod backend;
@@ -86,6 +87,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod heap;
 pub mod infer;
 pub mod model;
 pub mod observe;

@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+use super::events::Event;
 use super::files::Root;
 use super::labels::LabelStore;
 use super::loader::{Loader, MemoryFiles};
 use super::memory::Loads;
 use super::steer::TrafficStore;
 use super::table::TableReader;
-use super::worker::{Event, Worker};
+use super::worker::Worker;
 use crate::backend::Engines;
 use crate::cache::ResponseCache;
 use crate::config::{ControlMode, RegistryConfig};

@@ -7,14 +7,15 @@
 //! (`assemble` does the same for an ensemble, which `parts` keeps in step with its models), and
 //! `table` is swapped atomically. `lifecycle` is the state machine, `model` what the worker
 //! remembers, `labels` and `steer` what calls have moved (kept in files by `crate::state`), `route`
-//! a traffic policy at work, `calls` what the worker is told to do, `manager` the registry from
-//! outside, and `inspect` looks at one model without serving it.
+//! a traffic policy at work, `events` what the worker hears, `calls` what it is told to do,
+//! `manager` the registry from outside, and `inspect` looks at one model without serving it.
 //!
 //! What this room must not know: protocols, metrics back-ends, who asks.
 
 mod assemble;
 mod calls;
 mod describe;
+mod events;
 mod files;
 mod fingerprint;
 mod inspect;

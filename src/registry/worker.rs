@@ -14,10 +14,11 @@ use tokio::sync::watch;
 
 use super::calls::respond;
 use super::describe;
+use super::events::Event;
 use super::labels::LabelStore;
 use super::lifecycle::VersionState;
 use super::loader::{Loader, Order};
-use super::manager::{LoadOrder, Progress, Reply, TrafficCall};
+use super::manager::{Progress, Reply};
 use super::model::{Key, Lying, Model, Pin};
 use super::policy::{Action, Snapshot, next_action};
 use super::scan::scan;
@@ -28,7 +29,7 @@ use super::table::{ModelTable, TableReader};
 use crate::config::{ControlMode, RegistryConfig};
 use crate::error::{Error, Result};
 use crate::event::{LoadCost, Observe, VersionStateChanged};
-use crate::model::{Label, ModelId, ModelName, Version};
+use crate::model::{ModelId, ModelName};
 
 /// Load threads at most: loading is memory- and processor-hungry beside live traffic.
 const LOADS_MAX: usize = 4;
@@ -39,35 +40,6 @@ const REST: u32 = 20;
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the start waits for versions that somebody is still writing.
 const START_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the worker hears.
-pub enum Event {
-    Entered(ModelId, VersionState),
-    Done(ModelId, Key, Box<Result<Servable>>),
-    Load {
-        model: ModelName,
-        order: Box<LoadOrder>,
-        reply: Reply,
-    },
-    Unload {
-        model: ModelName,
-        dependents: bool,
-        reply: Reply,
-    },
-    Label {
-        model: ModelName,
-        label: Label,
-        version: Option<Version>,
-        reply: Reply,
-    },
-    Traffic {
-        model: ModelName,
-        call: Box<TrafficCall>,
-        reply: Reply,
-    },
-    /// Nobody is left who could ask for anything.
-    Stop,
-}
 
 pub struct Worker {
     config: RegistryConfig,

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::backend::{Executable, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::VersionSink;
+use crate::heap;
 use crate::infer::Computed;
 use crate::tensor::Tensor;
 use crate::tensor::batch::ShapeKey;
@@ -63,7 +64,12 @@ impl Scheduler {
             let shared = Arc::clone(&scheduler.shared);
             std::thread::Builder::new()
                 .name(format!("{model}#{index}"))
-                .spawn(move || worker::run(&shared))
+                .spawn(move || {
+                    worker::run(&shared);
+                    // The last of them takes the engine and its weights along.
+                    drop(shared);
+                    heap::trim();
+                })
                 .map_err(|error| {
                     Error::internal("a worker thread could not be started").with_detail(error)
                 })?;

@@ -17,8 +17,6 @@ MODELS = ("ecg-rhythm", "breast-cancer")
 LAYERS, WIDTH = 12, 1024  # 4 MiB each.
 # What may stay of the weights, in all cycles together: the first request's own first costs.
 REST_MAX = 0.1
-# What README says of memory that comes back at once.
-THRESHOLD = ("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 
 
 def load(server: Server, model: str):
@@ -83,8 +81,7 @@ def layers() -> bytes:
     return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
-def test_weights_go_back_to_the_system(engine, registry, start, figures, monkeypatch):
-    monkeypatch.setenv(*THRESHOLD)
+def test_weights_go_back_to_the_system(engine, registry, start, figures):
     registry.add_onnx("layers", layers())
     registry.add_demo("add-sub")
     flags = ["--backend", engine, "--model-control-mode", "explicit"]
