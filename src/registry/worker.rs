@@ -29,6 +29,7 @@ use super::table::{ModelTable, TableReader};
 use crate::config::{ControlMode, RegistryConfig};
 use crate::error::{Error, Result};
 use crate::event::{LoadCost, Observe, VersionStateChanged};
+use crate::heap;
 use crate::model::{ModelId, ModelName};
 
 /// Load threads at most: loading is memory- and processor-hungry beside live traffic.
@@ -367,6 +368,7 @@ impl Worker {
         for (servable, id) in gone {
             tracing::info!(model = %servable.id, "version unloaded");
             drop(servable);
+            heap::trim();
             let Some(id) = id else { continue };
             let state = self.record_state(&id);
             if state == Some(VersionState::Draining) {

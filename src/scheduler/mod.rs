@@ -66,8 +66,9 @@ impl Scheduler {
                 .name(format!("{model}#{index}"))
                 .spawn(move || {
                     worker::run(&shared);
-                    // The last of them takes the engine and its weights along.
                     drop(shared);
+                    // Whoever lets go last takes the engine and its weights along: this one, or
+                    // the owner, who does the same.
                     heap::trim();
                 })
                 .map_err(|error| {
@@ -155,6 +156,7 @@ fn deadline(policy: Option<&QueuePolicy>, terms: &Terms) -> Instant {
 }
 
 impl Drop for Scheduler {
+    /// Its owner calls [`heap::trim`] afterwards.
     fn drop(&mut self) {
         self.shared.close();
     }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::get;
@@ -38,6 +39,9 @@ pub struct Format {
     #[serde(default)]
     format: Option<String>,
 }
+
+/// Said in our own words where it is none.
+type FormatQuery = std::result::Result<Query<Format>, QueryRejection>;
 
 /// Drift of one version.
 #[derive(Serialize, ToSchema)]
@@ -171,6 +175,7 @@ pub struct QualityFeature {
 /// The last complete window of its inputs and outputs against training. A version is chosen with
 /// `/models/{model}/versions/{version}/drift`; `?format=csv` gives one line a feature.
 #[utoipa::path(get, path = "/models/{model}/drift", tag = MONITORING,
+    operation_id = "show_drift",
     params(("model" = String, Path), ("format" = Option<String>, Query, description = "`csv`")),
     responses((status = 200, description = "OK",
             content((Drift = "application/json"), (String = "text/csv"))),
@@ -183,7 +188,7 @@ pub struct QualityFeature {
 pub async fn show(
     State(door): State<Door>,
     path: ModelPath,
-    Query(format): Query<Format>,
+    format: FormatQuery,
     request: Request,
 ) -> Response<Body> {
     let outcome = path.selector().and_then(|selector| door.service.drift(&path.model, selector));
@@ -198,6 +203,7 @@ pub async fn show(
 ///
 /// What was missing, out of range or new in the last complete window.
 #[utoipa::path(get, path = "/models/{model}/quality", tag = MONITORING,
+    operation_id = "show_quality",
     params(("model" = String, Path), ("format" = Option<String>, Query, description = "`csv`")),
     responses((status = 200, description = "OK",
             content((Quality = "application/json"), (String = "text/csv"))),
@@ -210,7 +216,7 @@ pub async fn show(
 pub async fn quality(
     State(door): State<Door>,
     path: ModelPath,
-    Query(format): Query<Format>,
+    format: FormatQuery,
     request: Request,
 ) -> Response<Body> {
     let outcome = path.selector().and_then(|selector| door.service.drift(&path.model, selector));
@@ -226,6 +232,7 @@ pub async fn quality(
 
 /// Counts of a version, for another replica
 #[utoipa::path(get, path = "/models/{model}/drift/state", tag = MONITORING,
+    operation_id = "export_drift",
     params(("model" = String, Path)),
     responses((status = 200, body = Object, description = "`galen.window/1`"),
         (status = 404, body = Problem, content_type = "application/problem+json",
@@ -245,6 +252,7 @@ pub async fn export(State(door): State<Door>, path: ModelPath, request: Request)
 ///
 /// Its running window is added to this one's; both must have counted against the same profile.
 #[utoipa::path(post, path = "/models/{model}/drift/state", tag = MONITORING,
+    operation_id = "merge_drift",
     params(("model" = String, Path)),
     request_body(content = Object, description = "`galen.window/1`"),
     responses((status = 204, description = "They are added"),
@@ -273,11 +281,12 @@ fn refuse(error: &Error, request: &Request) -> Response<Body> {
     reply::problem(error, None, id.as_ref().map(|context| context.id.as_str()))
 }
 
-fn wants_csv(format: &Format) -> Result<bool> {
-    match format.format.as_deref() {
-        None | Some("json") => Ok(false),
-        Some("csv") => Ok(true),
-        Some(_) => Err(Error::invalid("format: expected json or csv")),
+fn wants_csv(query: &FormatQuery) -> Result<bool> {
+    let format = query.as_ref().map(|Query(query)| query.format.as_deref());
+    match format {
+        Ok(None | Some("json")) => Ok(false),
+        Ok(Some("csv")) => Ok(true),
+        _ => Err(Error::invalid("query: expected format=json or format=csv, and nothing else")),
     }
 }
 

@@ -134,6 +134,7 @@ pub struct Promotion {
 
 /// Where unversioned requests go
 #[utoipa::path(get, path = "/models/{model}/traffic", tag = CATALOG,
+    operation_id = "show_traffic",
     params(("model" = String, Path)),
     responses((status = 200, body = TrafficState, description = "OK"),
         (status = 404, body = Problem, content_type = "application/problem+json",
@@ -158,6 +159,7 @@ pub async fn show(
 /// Every destination serves beside the versions that the version policy chooses. Requests keep
 /// their version by the header `x-affinity-key`, or by `x-request-id` where it is left out.
 #[utoipa::path(put, path = "/models/{model}/traffic", tag = CATALOG,
+    operation_id = "set_traffic",
     params(("model" = String, Path)),
     request_body = TrafficPolicy,
     responses((status = 204, description = "They go there"),
@@ -184,6 +186,7 @@ pub async fn set(
 
 /// Let unversioned requests go as the configuration says
 #[utoipa::path(delete, path = "/models/{model}/traffic", tag = CATALOG,
+    operation_id = "reset_traffic",
     params(("model" = String, Path)),
     responses((status = 204, description = "They do"),
         (status = 404, body = Problem, content_type = "application/problem+json",
