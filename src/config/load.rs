@@ -170,7 +170,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
     let format = match overlay.log_format {
         Some(name) => LogFormat::from_name(&name).ok_or_else(|| {
             Error::invalid(format!(
-                "log format: expected auto, text or json, got '{}'",
+                "log format: expected auto, text, json or ecs, got '{}'",
                 quoted(&name)
             ))
         })?,

@@ -198,6 +198,8 @@ pub enum LogFormat {
     Auto,
     Text,
     Json,
+    /// JSON lines of the Elastic Common Schema.
+    Ecs,
 }
 
 impl LogFormat {
@@ -206,6 +208,7 @@ impl LogFormat {
             "auto" => Some(LogFormat::Auto),
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
+            "ecs" => Some(LogFormat::Ecs),
             _ => None,
         }
     }

@@ -102,7 +102,7 @@ impl Visit for Fields<'_> {
 }
 
 /// Text inside a JSON string.
-struct Escaped<'a>(&'a mut String);
+pub struct Escaped<'a>(pub &'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

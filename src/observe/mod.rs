@@ -3,6 +3,7 @@
 //! What this room must not know: who produces the facts, and any payload.
 
 pub mod drift;
+mod ecs_line;
 pub mod hub;
 mod json_line;
 mod levels;

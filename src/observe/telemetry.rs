@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
@@ -22,6 +22,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::config::{LogConfig, LogFormat};
 use crate::error::{Error, Result};
 
+use super::ecs_line::EcsLine;
 use super::json_line::JsonLine;
 pub use super::levels::Levels;
 use super::lines;
@@ -47,6 +48,17 @@ pub enum LogForm {
     Iso8601,
     Text,
     Json,
+    /// The Elastic Common Schema.
+    Ecs,
+}
+
+/// What lines look like now: as an atomic holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Look {
+    Text,
+    Json,
+    Ecs,
 }
 
 /// What a caller wants changed; the rest stays as it is.
@@ -67,9 +79,9 @@ struct Live {
     /// The operator's filter, as it was written.
     base: String,
     filter: reload::Handle<Filter, Registry>,
-    is_text: Arc<AtomicBool>,
-    /// Whether the server was started to write text.
-    started_as_text: bool,
+    look: Arc<AtomicU8>,
+    /// As the server was started.
+    started_as: Look,
     now: Mutex<LogSettings>,
 }
 
@@ -101,12 +113,13 @@ impl LogControl {
             reloaded.map_err(|error| failed(error.to_string()))?;
         }
         let form = change.form.unwrap_or(now.form);
-        let is_text = match form {
-            LogForm::Default | LogForm::Iso8601 => live.started_as_text,
-            LogForm::Text => true,
-            LogForm::Json => false,
+        let look = match form {
+            LogForm::Default | LogForm::Iso8601 => live.started_as,
+            LogForm::Text => Look::Text,
+            LogForm::Json => Look::Json,
+            LogForm::Ecs => Look::Ecs,
         };
-        live.is_text.store(is_text, Ordering::Relaxed);
+        live.look.store(look as u8, Ordering::Relaxed);
         *now = LogSettings { levels, form };
         Ok(*now)
     }
@@ -142,20 +155,21 @@ where
     let threshold = Layer::<Registry>::max_level_hint(&filter).unwrap_or(LevelFilter::TRACE);
     let levels = Levels::up_to(threshold);
     let (filter, handle) = reload::Layer::new(filter.and_then(levels));
-    let started_as_text = match config.format {
-        LogFormat::Auto => terminal,
-        LogFormat::Text => true,
-        LogFormat::Json => false,
+    let started_as = match config.format {
+        LogFormat::Auto if terminal => Look::Text,
+        LogFormat::Text => Look::Text,
+        LogFormat::Auto | LogFormat::Json => Look::Json,
+        LogFormat::Ecs => Look::Ecs,
     };
-    let is_text = Arc::new(AtomicBool::new(started_as_text));
-    let form = Form { is_text: Arc::clone(&is_text), text: format().with_target(false) };
+    let look = Arc::new(AtomicU8::new(started_as as u8));
+    let form = Form { look: Arc::clone(&look), text: format().with_target(false) };
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(terminal).with_writer(writer).event_format(form);
     let control = Live {
         base: config.filter.clone(),
         filter: handle,
-        is_text,
-        started_as_text,
+        look,
+        started_as,
         now: Mutex::new(LogSettings { levels, form: LogForm::Default }),
     };
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
@@ -164,7 +178,7 @@ where
 
 /// Lines in whichever form is wanted now.
 struct Form {
-    is_text: Arc<AtomicBool>,
+    look: Arc<AtomicU8>,
     text: format::Format<Full>,
 }
 
@@ -179,10 +193,10 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if self.is_text.load(Ordering::Relaxed) {
-            self.text.format_event(context, writer, event)
-        } else {
-            JsonLine.format_event(context, writer, event)
+        match self.look.load(Ordering::Relaxed) {
+            look if look == Look::Text as u8 => self.text.format_event(context, writer, event),
+            look if look == Look::Ecs as u8 => EcsLine.format_event(context, writer, event),
+            _ => JsonLine.format_event(context, writer, event),
         }
     }
 }
@@ -324,5 +338,41 @@ mod tests {
         let control = LogControl::default();
         assert_eq!(control.settings(), LogSettings::default());
         assert!(control.change(LogChange::default()).is_err());
+    }
+
+    #[test]
+    fn a_line_of_the_elastic_common_schema_is_one() {
+        let (subscriber, control, sink) = started("info", LogFormat::Ecs);
+        tracing::subscriber::with_default(subscriber, || {
+            let (model, status, total_us) = ("m\"x", 200u16, 7u64);
+            tracing::info!(
+                request_id = "r-1",
+                path = "/v2",
+                status,
+                model,
+                version = 2,
+                total_us,
+                "request"
+            );
+        });
+        let text = sink.take();
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let leads = ["@timestamp", "log.level", "message", "ecs.version"];
+        let places: Vec<usize> =
+            leads.iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+        for (key, value) in [
+            ("log.level", serde_json::json!("info")),
+            ("message", "request".into()),
+            ("http.request.id", "r-1".into()),
+            ("http.response.status_code", 200.into()),
+            ("event.duration", 7000.into()),
+            ("labels.model", "m\"x".into()),
+            ("labels.model_version", "2".into()),
+        ] {
+            assert_eq!(line[key], value, "{key}: {text}");
+        }
+        let json = LogChange { form: Some(LogForm::Json), ..LogChange::default() };
+        assert_eq!(control.change(json).unwrap().form, LogForm::Json);
     }
 }

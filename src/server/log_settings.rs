@@ -65,11 +65,12 @@ fn level(name: &str, value: Value<'_>) -> Result<u32> {
 }
 
 /// Triton's two words, and the two forms that Galen has.
-const FORMS: [(&str, LogForm); 4] = [
+const FORMS: [(&str, LogForm); 5] = [
     ("default", LogForm::Default),
     ("ISO8601", LogForm::Iso8601),
     ("text", LogForm::Text),
     ("json", LogForm::Json),
+    ("ecs", LogForm::Ecs),
 ];
 
 fn name_of(form: LogForm) -> &'static str {
@@ -78,7 +79,7 @@ fn name_of(form: LogForm) -> &'static str {
 
 fn form(name: &str, value: Value<'_>) -> Result<LogForm> {
     let known = FORMS.iter().find(|(word, _)| value == Value::Text(word));
-    known.map(|(_, form)| *form).ok_or_else(|| wrong(name, "default, ISO8601, text or json"))
+    known.map(|(_, form)| *form).ok_or_else(|| wrong(name, "default, ISO8601, text, json or ecs"))
 }
 
 #[cfg(test)]
