@@ -159,6 +159,7 @@ impl App {
         self.stop.send_replace(true);
         let closed = async { while self.doors.join_next().await.is_some() {} };
         let drained = tokio::time::timeout(self.shutdown_timeout, closed).await.is_ok();
+        self.service.keep_drift();
         if drained {
             tracing::info!("shut down");
         } else {

@@ -1,6 +1,6 @@
 //! What is served, held against training: the report on one version.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::Service;
 use crate::error::{Error, Result};
@@ -97,6 +97,14 @@ impl Service {
             outputs,
             id,
         })
+    }
+
+    /// Writes down what was seen, as the last thing before the end.
+    pub fn keep_drift(&self) {
+        if let Some(drift) = &self.0.drift {
+            drift.tick(Instant::now(), SystemTime::now());
+            drift.save();
+        }
     }
 
     /// The counts of a version, for another replica.

@@ -62,7 +62,8 @@ impl Drift {
         &self.config
     }
 
-    /// Begins to watch a version, from where its last snapshot stood if its profile is the same.
+    /// Begins to watch a version, from where its last snapshot stood if its profile is the same. A
+    /// version that is loaded again beside itself, with the same profile, is watched on.
     pub fn watch(
         &self,
         id: &ModelId,
@@ -70,6 +71,12 @@ impl Drift {
         contract: &Contract,
     ) -> Result<Arc<dyn Watch>> {
         let now = Instant::now();
+        if let Some(watched) = self.of(id) {
+            if watched.is_of(profile, contract) {
+                return Ok(watched);
+            }
+            self.keep(&watched);
+        }
         let watched = Arc::new(Watched::new(id, profile, contract, &self.config, now)?);
         if let Err(error) = snapshot::restore(&self.folder, &watched) {
             tracing::warn!(model = %id, %error, "the kept drift statistics are not used");
@@ -154,14 +161,6 @@ impl Watched {
     pub fn is_alert(&self) -> bool {
         let state = self.state();
         state.last.as_ref().is_some_and(|last| last.verdicts.iter().any(Verdict::is_alert))
-    }
-}
-
-impl Drop for Drift {
-    fn drop(&mut self) {
-        // What was seen since the last tick is put together first.
-        self.tick(Instant::now(), SystemTime::now());
-        self.save();
     }
 }
 

@@ -81,6 +81,11 @@ impl Watched {
         })
     }
 
+    /// Whether what it has counted fits this profile and contract.
+    pub fn is_of(&self, profile: &Profile, contract: &Contract) -> bool {
+        self.profile == *profile && self.batched == contract.batched
+    }
+
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
     }
