@@ -24,7 +24,7 @@ use crate::server::layers::Layered;
 use crate::server::listen::{Listener, serve};
 use crate::server::rest::RestConfig;
 use crate::server::shared_memory::Regions;
-use crate::server::{grpc, rest, scrape};
+use crate::server::{dashboard, grpc, rest, scrape};
 use crate::service::Service;
 
 /// Where the doors are; `None` for one that is shut.
@@ -117,7 +117,7 @@ impl App {
         let regions = Regions::new(server.client_shm);
         if let Some(address) = &server.http {
             let config = rest_config(server, &limits, regions.clone());
-            let router = rest::routes(service.clone(), &config);
+            let router = rest::routes(service.clone(), &config).merge(dashboard::routes());
             addresses.http = Some(open("http", address, router).await?);
         }
         if let Some(address) = &server.grpc {
@@ -176,6 +176,7 @@ fn rest_config(server: &ServerConfig, limits: &Limits, regions: Regions) -> Rest
         bare_nonfinite: server.bare_nonfinite,
         mlflow_model: server.mlflow_model.clone(),
         regions,
+        front_page: Some(dashboard::front_page),
     }
 }
 

@@ -391,6 +391,75 @@ async fn statistics_say_what_was_answered_and_where_the_time_went() {
 }
 
 #[tokio::test]
+async fn latency_is_told_by_phase_with_percentiles() {
+    let (_registry, server) = start().await;
+    let request = one("FP32", json!([1.0]));
+    for _ in 0..2 {
+        let (status, body) = post(&server, "/v2/models/slow/infer", &request).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    for path in ["/models/slow/latency", "/models/slow/versions/1/latency"] {
+        let (status, body) = get(&server, path).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!((&body["model"], &body["version"]), (&json!("slow"), &json!("1")));
+        let bounds = body["bounds_us"].as_array().unwrap();
+        for phase in ["request", "queue", "compute_input", "compute_infer", "compute_output"] {
+            let seen = &body["phases"][phase];
+            assert_eq!(seen["count"], 2, "{phase} {seen}");
+            let counts = seen["counts"].as_array().unwrap();
+            assert_eq!(counts.len(), bounds.len() + 1);
+            assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 2);
+        }
+        // The engine waits 0.3 s; the request takes that, and more.
+        for (phase, least) in [("compute_infer", 300_000.0), ("request", 300_000.0)] {
+            let seen = &body["phases"][phase];
+            assert!(seen["sum_us"].as_f64().unwrap() >= 2.0 * least, "{seen}");
+            let percentiles = ["p50_us", "p90_us", "p99_us"].map(|p| seen[p].as_f64().unwrap());
+            assert!(percentiles.is_sorted() && percentiles[0] > least * 7.0 / 8.0, "{seen}");
+        }
+        assert_eq!(body["batch_sizes"]["counts"][0], 2);
+    }
+    let (_, idle) = get(&server, "/models/echo/versions/2/latency").await;
+    assert_eq!(idle["phases"]["request"]["p99_us"], Value::Null);
+    for (path, status) in [
+        ("/models/nobody/latency", StatusCode::NOT_FOUND),
+        ("/models/echo/versions/9/latency", StatusCode::NOT_FOUND),
+        ("/models/broken/latency", StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let (answered, problem) = get(&server, path).await;
+        assert_eq!((answered, &problem["status"]), (status, &json!(status.as_u16())), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_get_the_dashboard_and_others_learn_that_the_server_is_alive() {
+    let (_registry, server) = start().await;
+    let ask = async |path: &str, accept: &str| {
+        let request = Client::new().get(server.url(path)).header("accept", accept);
+        let response = request.send().await.unwrap();
+        let headers = response.headers().clone();
+        let kind = headers["content-type"].to_str().unwrap().to_owned();
+        (response.status(), kind, headers, response.text().await.unwrap())
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let (status, kind, headers, page) = ask("/", browser).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
+    assert!(headers["content-security-policy"].to_str().unwrap().contains("default-src 'self'"));
+    assert!(headers.get_all("vary").iter().any(|vary| vary == "accept"));
+    for file in page.split('"').filter(|part| part.starts_with("dashboard/")) {
+        let (status, ..) = ask(&format!("/{file}"), "*/*").await;
+        assert_eq!(status, StatusCode::OK, "{file}");
+    }
+    for accept in ["*/*", "application/json"] {
+        let (status, kind, headers, body) = ask("/", accept).await;
+        assert_eq!((status, kind.as_str()), (StatusCode::OK, "application/json"));
+        assert_eq!(body, r#"{"status":"alive"}"#);
+        assert!(headers.get_all("vary").iter().any(|vary| vary == "accept"));
+    }
+    assert_eq!(ask("/dashboard/nothing.js", browser).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn labels_stand_in_the_version_slot_and_can_be_moved() {
     let (_registry, server) = start().await;
     let client = Client::new();

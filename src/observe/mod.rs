@@ -6,6 +6,7 @@ pub mod drift;
 mod ecs_line;
 pub mod hub;
 mod json_line;
+pub mod latency;
 mod levels;
 mod lines;
 pub mod metrics;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use super::latency::Histogram;
 use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, RequestCompleted, ShadowCompared, VersionSink,
 };
@@ -70,6 +71,45 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The time of one phase: how often, how long in all, and how it is spread.
+#[derive(Default)]
+struct Phase {
+    tally: AtomicTally,
+    histogram: Histogram,
+}
+
+impl Phase {
+    fn add(&self, time: Duration) {
+        self.tally.add(time);
+        self.histogram.record(time);
+    }
+
+    fn spread(&self) -> Spread {
+        Spread { counts: self.histogram.counts(), ns: self.tally.read().ns }
+    }
+}
+
+/// How the times of one phase are spread, over the buckets of [`super::latency::BOUNDS_US`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// One for each bound, and one for what exceeds them all.
+    pub counts: Vec<u64>,
+    /// All of it together.
+    pub ns: u64,
+}
+
+/// How the times of answered requests are spread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    pub request: Spread,
+    pub queue: Spread,
+    pub compute_input: Spread,
+    pub compute_infer: Spread,
+    pub compute_output: Spread,
+    /// Engine calls by their rows.
+    pub batches: BTreeMap<usize, u64>,
+}
+
 /// What the engine did with batches of one size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchTally {
@@ -81,12 +121,12 @@ pub struct BatchTally {
 /// The counters of one version.
 #[derive(Default)]
 pub struct VersionStatistics {
-    success: AtomicTally,
+    success: Phase,
     fail: AtomicTally,
-    queue: AtomicTally,
-    compute_input: AtomicTally,
-    compute_infer: AtomicTally,
-    compute_output: AtomicTally,
+    queue: Phase,
+    compute_input: Phase,
+    compute_infer: Phase,
+    compute_output: Phase,
     cache_hit: AtomicTally,
     cache_miss: AtomicTally,
     inferences: AtomicU64,
@@ -119,18 +159,31 @@ pub struct Snapshot {
 impl VersionStatistics {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            success: self.success.read(),
+            success: self.success.tally.read(),
             fail: self.fail.read(),
-            queue: self.queue.read(),
-            compute_input: self.compute_input.read(),
-            compute_infer: self.compute_infer.read(),
-            compute_output: self.compute_output.read(),
+            queue: self.queue.tally.read(),
+            compute_input: self.compute_input.tally.read(),
+            compute_infer: self.compute_infer.tally.read(),
+            compute_output: self.compute_output.tally.read(),
             cache_hit: self.cache_hit.read(),
             cache_miss: self.cache_miss.read(),
             inferences: self.inferences.load(Ordering::Relaxed),
             executions: self.executions.load(Ordering::Relaxed),
             last_inference_ms: self.last_inference_ms.load(Ordering::Relaxed),
             batches: self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    pub fn latency(&self) -> Latency {
+        let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let batches = batches.iter().map(|(rows, tally)| (*rows, tally.compute_infer.count));
+        Latency {
+            batches: batches.collect(),
+            request: self.success.spread(),
+            queue: self.queue.spread(),
+            compute_input: self.compute_input.spread(),
+            compute_infer: self.compute_infer.spread(),
+            compute_output: self.compute_output.spread(),
         }
     }
 }
@@ -213,6 +266,10 @@ mod tests {
         assert_eq!((seen.inferences, seen.executions), (4, 1));
         assert_eq!(seen.batches[&4].compute_infer, Tally { count: 1, ns: 7_000 });
         assert!(seen.last_inference_ms > 0);
+        let spread = statistics.of(&id).latency();
+        assert_eq!((spread.request.counts[17], spread.request.ns), (2, 40_000), "18 to 20 us");
+        assert_eq!((spread.queue.counts[2], spread.compute_input.counts[0]), (2, 2));
+        assert_eq!(spread.batches, BTreeMap::from([(4, 1)]));
         statistics.forget(&id);
         assert_eq!(statistics.of(&id).snapshot(), Snapshot::default());
     }

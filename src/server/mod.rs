@@ -2,10 +2,12 @@
 //!
 //! `listen` accepts connections, `patience` bounds them and `framing` refuses requests whose end is
 //! unclear; `layers` is what every request passes;
-//! `rest` and `grpc` are the two doors, which never see each other; `scrape` is the metrics port.
+//! `rest` and `grpc` are the two doors, which never see each other; `dashboard` is the pages that
+//! people see on the first; `scrape` is the metrics port.
 //! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
 //! `log_settings` and `trace_settings`.
 
+pub mod dashboard;
 mod extensions;
 mod framing;
 pub mod grpc;

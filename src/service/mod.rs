@@ -24,7 +24,9 @@ pub use examples::Agreement;
 pub use inference::Target;
 pub use log::{Levels, LogChange, LogForm, LogSettings};
 pub use repository::{IndexEntry, LoadCall};
-pub use statistics::{BatchTally, ModelStatistics, Snapshot, Tally};
+pub use statistics::{
+    BOUNDS_US, BatchTally, Latency, ModelStatistics, Snapshot, Spread, Tally, quantile,
+};
 pub use traffic::{ArmReport, TrafficReport};
 
 use crate::observe::drift::Drift;

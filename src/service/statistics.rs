@@ -3,7 +3,8 @@
 use super::{Service, Target};
 use crate::error::Result;
 use crate::model::{ModelId, Selector};
-pub use crate::observe::statistics::{BatchTally, Snapshot, Tally};
+pub use crate::observe::latency::{BOUNDS_US, quantile};
+pub use crate::observe::statistics::{BatchTally, Latency, Snapshot, Spread, Tally};
 
 /// The statistics of one version that answers.
 #[derive(Clone, Debug)]
@@ -34,5 +35,11 @@ impl Service {
             ModelStatistics { seen: self.0.statistics.of(&id).snapshot(), id }
         };
         Ok(chosen.into_iter().map(of).collect())
+    }
+
+    /// How the times of one version are spread.
+    pub fn latency(&self, model: &str, selector: Selector<'_>) -> Result<(ModelId, Latency)> {
+        let id = self.resolve(model, selector)?.id().clone();
+        Ok((id.clone(), self.0.statistics.of(&id).latency()))
     }
 }

@@ -46,7 +46,12 @@ pub struct RestConfig {
     pub mlflow_model: Option<String>,
     /// Shared memory, which the gRPC door has, too.
     pub regions: Regions,
+    /// What browsers get at `/`; others learn there that the server is alive.
+    pub front_page: Option<FrontPage>,
 }
+
+/// Answers a browser that asks for `/`, by the headers of its request.
+pub type FrontPage = fn(&HeaderMap) -> Response<Body>;
 
 /// What every handler holds.
 #[derive(Clone)]
@@ -56,6 +61,7 @@ struct Door {
     nonfinite: NonFinite,
     mlflow_model: Option<Arc<str>>,
     regions: Regions,
+    front_page: Option<FrontPage>,
 }
 
 impl Door {
@@ -83,6 +89,7 @@ pub fn routes(service: Service, config: &RestConfig) -> Router {
         nonfinite,
         mlflow_model: config.mlflow_model.as_deref().map(Arc::from),
         regions: config.regions.clone(),
+        front_page: config.front_page,
     };
     let router = Router::new()
         .merge(v2::routes())

@@ -47,6 +47,8 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         typed::drift::quality,
         typed::drift::export,
         typed::drift::merge,
+        typed::latency::of_model,
+        typed::latency::of_version,
         typed::traffic::show,
         typed::traffic::set,
         typed::traffic::reset,

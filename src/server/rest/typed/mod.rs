@@ -2,6 +2,7 @@
 
 pub mod drift;
 pub mod labels;
+pub mod latency;
 mod request;
 mod response;
 mod time;
@@ -31,6 +32,7 @@ pub fn routes() -> Router<Door> {
     Router::new()
         .merge(labels::routes())
         .merge(drift::routes())
+        .merge(latency::routes())
         .merge(traffic::routes())
         .route("/models", get(list))
         .route("/models/{model}", get(show))
