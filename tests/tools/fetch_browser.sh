@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Sees to it that there is a Chromium for the browser tests. Says which, or fails and says what to do.
+#   fetch_browser.sh
+# GALEN_CHROMIUM names one; otherwise it is the one on the path; otherwise Debian's package, for
+# root on a Debian or Ubuntu.
+set -euo pipefail
+
+find_browser() {
+    local name
+    if [[ -n ${GALEN_CHROMIUM:-} ]]; then
+        [[ -x $GALEN_CHROMIUM ]] && echo "$GALEN_CHROMIUM"
+        return
+    fi
+    for name in chromium chromium-browser google-chrome-stable google-chrome; do
+        command -v "$name" && return
+    done
+    return 1
+}
+
+if find_browser >/dev/null; then
+    exit
+fi
+if [[ -z ${GALEN_CHROMIUM:-} ]] && ((EUID == 0)) && command -v apt-get >/dev/null; then
+    echo "browser: installing Debian's chromium"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # With a font: a page without letters can not be looked at.
+    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+fi
+if ! find_browser >/dev/null; then
+    echo "browser: there is no Chromium for the browser tests: install one (Debian: apt-get install" \
+        "chromium), or name one in GALEN_CHROMIUM" >&2
+    exit 1
+fi
