@@ -55,7 +55,7 @@ test: ## everything that CI runs: format, clippy, tests, docs, end-to-end
 fmt: ## format the Rust code
 	$(CARGO) fmt
 
-lint: check-fmt clippy lint-rest ## format check, clippy, cargo-deny, shellcheck, hadolint
+lint: check-fmt clippy lint-rest ## format check, clippy, cargo-deny, shellcheck, hadolint, promtool
 
 bench: onnxruntime ## run the benchmarks (ARGS="--bench queue" for one of them)
 	ORT_DYLIB_PATH=$(LIBRARY) $(CARGO) bench --locked $(ARGS)
@@ -93,6 +93,7 @@ test-e2e:
 
 lint-rest: $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
 	@tests/tools/venv.sh $(TOOLS)/venv tests/tools/lint.txt
+	@tests/tools/fetch_promtool.sh $(TOOLS)
 	@tests/tools/lint.sh $(TOOLS)
 
 $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION):

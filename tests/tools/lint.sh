@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The lints beyond rustfmt and clippy: dependencies, shell scripts, the Dockerfile.
-#   lint.sh TOOLS     TOOLS holds bin/cargo-deny and venv/bin/{shellcheck,hadolint}
+# The lints beyond rustfmt and clippy: dependencies, shell scripts, the Dockerfile, alerting rules.
+#   lint.sh TOOLS     TOOLS holds bin/{cargo-deny,promtool} and venv/bin/{shellcheck,hadolint}
 set -euo pipefail
 
 tools=$1
@@ -31,3 +31,13 @@ fi
 
 optional shellcheck .ci/run tests/tools/*.sh
 optional hadolint --config docker/.hadolint.yaml docker/Dockerfile
+
+if command -v promtool >/dev/null; then
+    promtool check config docker/prometheus/prometheus.yml
+    promtool test rules docker/prometheus/rules_test.yml
+    "${PYTHON:-python3}" tests/tools/dashboard_rules.py docker/grafana/dashboards/*.json >"$fetched"
+    promtool check rules "$fetched"
+    echo "promtool: ok"
+else
+    echo "promtool: skipped, there is none for this machine"
+fi
