@@ -94,6 +94,32 @@ def test_a_model_is_opened_and_told_with_its_latency(tab, shared):
     expect(page.get_by_role("heading", level=1)).to_have_text("breast-cancer version 1")
 
 
+def test_the_page_reckons_as_the_server_does(tab, shared):
+    asked = example(shared, "breast-cancer", "1")
+    for _ in range(REQUESTS):
+        assert shared.post("/models/breast-cancer/versions/1/predict", asked).ok
+    report = shared.get("/models/breast-cancer/versions/1/latency").json()
+    script = """async ([bounds, counts, before]) => {
+        const { quantile, coarse, since } = await import("/dashboard/histogram.js");
+        return {
+            quantiles: [0.5, 0.9, 0.99].map((q) => quantile(bounds, counts, q)),
+            coarse: coarse(bounds, counts).map((bar) => bar.count),
+            since: since(counts, before),
+            restarted: since(before, counts),
+        };
+    }"""
+    page = tab.open("/")
+    for name, phase in report["phases"].items():
+        counts = phase["counts"]
+        before = [count // 2 for count in counts]
+        found = page.evaluate(script, [report["bounds_us"], counts, before])
+        told = [phase["p50_us"], phase["p90_us"], phase["p99_us"]]
+        assert found["quantiles"] == pytest.approx(told, abs=0.051), name
+        assert sum(found["coarse"]) == phase["count"]
+        assert found["since"] == [count - half for count, half in zip(counts, before)]
+        assert found["restarted"] == before, "what began anew counts as a whole"
+
+
 @pytest.mark.parametrize("model", ["breast-cancer", "diabetes-progression", "ecg-rhythm"])
 def test_the_example_of_the_form_is_answered_as_curl_is(tab, shared, model):
     version = LATEST[model]
@@ -194,7 +220,7 @@ def test_drift_quality_and_performance_are_shown_where_they_are_known(tab):
         # The worst comes first.
         expect(drift.locator("figcaption").first).to_have_text("mean_radius [mm]")
         drift.get_by_text("Numbers").first.click()
-        expect(drift.get_by_role("row", name=">= 15.9 20 % 40 %")).to_be_visible()
+        expect(drift.get_by_role("row", name="15.9 and above 20 % 40 %")).to_be_visible()
         expect(panel(page, "Data quality")).to_contain_text("41 (4.1 %)")
         expect(panel(page, "Performance")).to_contain_text("0.91 (0.87 to 0.94)")
         expect(panel(page, "Performance")).to_contain_text("too few")
@@ -296,6 +322,26 @@ def test_nothing_is_asked_while_nobody_looks(tab):
     assert is_quiet()
     with page.expect_request(lambda request: request.url.endswith("/models")):
         page.evaluate(hide, False)
+
+
+def test_what_somebody_reads_or_types_survives_a_refresh(tab):
+    page = tab.page
+    page.clock.install()
+    with monitored(tab, "breast-cancer"):
+        tab.open("/#/models/breast-cancer")
+        numbers = panel(page, "Drift").locator("details").first
+        numbers.locator("summary").click()
+        first = page.locator(".field input").first
+        first.fill("12.5")
+        button = page.get_by_role("button", name="Promote version 1")
+        button.focus()
+        # Every part of the page is drawn anew at least once.
+        for _ in range(2):
+            with page.expect_response(re.compile("/drift")):
+                page.clock.run_for(10_000)
+        expect(button).to_be_focused()
+        expect(numbers).to_have_attribute("open", "")
+        expect(first).to_have_value("12.5")
 
 
 def test_an_empty_registry_says_what_to_do(browser, registry, start):

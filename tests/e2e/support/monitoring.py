@@ -26,8 +26,9 @@ def feature(name: str, status: str, psi: float, unit: str | None = None) -> dict
             "chi2_p": 0.0 if status == "alert" else 0.41,
             "significant": status == "alert",
         },
-        "bins": ["< 10.2", "10.2 to 11.8", "11.8 to 13.4", "13.4 to 15.9", ">= 15.9"],
-        "edges": [10.2, 11.8, 13.4, 15.9],
+        "bins": ["below 10.1999998", "10.1999998 to 11.8000002", "11.8000002 to 13.3999996",
+                 "13.3999996 to 15.8999996", "15.8999996 and above"],
+        "edges": [10.1999998, 11.8000002, 13.3999996, 15.8999996],
         "reference": {"shares": [0.2] * 5, "mean": 14.1, "std": 3.5},
         "current": {"shares": now, "mean": 17.9, "std": 3.1, "min": 7.1, "max": 28.2},
     }
@@ -68,7 +69,7 @@ def drift(model: str, version: str) -> dict:
             categories,
             few,
         ],
-        "outputs": [feature("output:probability", "alarm", 0.31)],
+        "outputs": [feature("probability", "alarm", 0.31)],
     }
 
 

@@ -72,7 +72,8 @@ export class TimeChart {
       width: 2,
       spanGaps: false,
       points: { show: this.#data[0].length < 2, size: 5 },
-      value: (_, value) => this.#format(value),
+      // Without a pointer over the chart there is nothing to say.
+      value: (_, value) => (value === null || value === undefined ? "" : this.#format(value)),
     }));
     const options = {
       width,
@@ -83,7 +84,7 @@ export class TimeChart {
         { ...axis, values: (_, times) => times.map((time) => clock(time)), space: 90 },
         { ...axis, size: 64, values: (_, values) => values.map((value) => this.#format(value)) },
       ],
-      series: [{ label: "time", value: (_, time) => (time ? clock(time) : "–") }, ...series],
+      series: [{ label: "time", value: (_, time) => (time ? clock(time) : "") }, ...series],
     };
     this.#plot = new uPlot(options, this.#data, this.#host);
   }

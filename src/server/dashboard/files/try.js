@@ -1,6 +1,7 @@
 // A form for one record of a version, made from the OpenAPI document, with a real example in it.
 
 import { ApiError, path, send } from "./api.js";
+import { bars } from "./distribution.js";
 import { h, render } from "./dom.js";
 import { duration, number } from "./format.js";
 import { meter, note } from "./parts.js";
@@ -72,7 +73,7 @@ export class TryIt {
     render(this.#answer,
       h("h3", {}, "Answer"),
       h("dl", { class: "facts answer" }, Object.entries(answer.predictions[0] ?? {}).map(([name, value]) =>
-        h("div", {}, h("dt", {}, name), h("dd", {}, shown(value))))),
+        h("div", {}, h("dt", {}, name), h("dd", {}, shown(name, value))))),
       note(`By ${answer.model}, version ${answer.version}, in ${duration(us)} as seen here. Request ${requestId}.`),
       h("details", {}, h("summary", {}, "As a client sees it"),
         h("pre", { tabindex: 0, "aria-label": "The request for curl" }, curl(where, body)),
@@ -118,8 +119,8 @@ class Field {
     const id = `field-${field.name}`;
     this.#error = h("span", { class: "reason", id: `${id}-error` });
     this.#input = control(field, { id, "aria-describedby": `${id}-hint ${id}-error` });
-    this.node = h("div", { class: "field" },
-      h("label", { for: id }, field.name, field.unit ? h("span", { class: "unit" }, ` [${field.unit}]`) : null),
+    this.node = h("div", { class: field.kind === "array" ? "field wide" : "field" },
+      h("label", { for: id }, field.name, field.unit ? h("span", { class: "unit" }, ` ${field.unit}`) : null),
       this.#input,
       h("span", { class: "hint", id: `${id}-hint` }, hint(field)),
       this.#error);
@@ -168,20 +169,32 @@ function control(field, attributes) {
 }
 
 function hint({ description, low, high, kind, required, default: fallback }) {
-  const bounds = low !== undefined && high !== undefined ? `${number(low)} to ${number(high)}` : null;
+  // Kept on one line.
+  const bounds = low !== undefined && high !== undefined
+    ? `${number(low)} to ${number(high)}`.replaceAll(" ", "\u00a0")
+    : null;
   const left = required ? null : `left out: ${fallback ?? "missing"}`;
   return [description, bounds, kind === "array" ? "a list, as JSON" : null, left]
     .filter((part) => part).join(" · ");
 }
 
-/** A prediction: probabilities as bars, numbers and words as they are. */
-function shown(value) {
+/** Longer lists of numbers are drawn. */
+const LISTED_MAX = 8;
+const DRAWN_MAX = 512;
+
+/** A prediction: probabilities and long lists as bars, numbers and words as they are. */
+function shown(name, value) {
   if (value === null) return "not a number";
   if (typeof value === "number") return String(value);
   if (typeof value === "object" && !Array.isArray(value)) {
     return h("ul", { class: "shares" }, Object.entries(value).map(([label, share]) =>
       h("li", {}, h("span", { class: "share-name" }, label),
         typeof share === "number" && share >= 0 && share <= 1 ? meter(share, String(share)) : String(share))));
+  }
+  if (typeof value === "object" && value.length > LISTED_MAX && value.length <= DRAWN_MAX
+    && value.every((item) => typeof item === "number" && item >= 0)) {
+    return bars(`${name}: ${value.length} numbers in order`, value.map((_, index) => String(index + 1)),
+      [{ name: "Value", values: value, tone: "one" }], String);
   }
   if (typeof value === "object") return h("code", { class: "wide" }, JSON.stringify(value));
   return String(value);

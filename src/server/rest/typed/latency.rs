@@ -58,7 +58,7 @@ pub struct PhaseLatency {
     counts: Vec<u64>,
     count: u64,
     sum_us: f64,
-    /// Percentiles, an eighth of their value exact; null before the first request.
+    /// Percentiles, at most an eighth off; null before the first request.
     p50_us: Option<f64>,
     p90_us: Option<f64>,
     p99_us: Option<f64>,
@@ -77,6 +77,7 @@ pub struct BatchSizes {
 ///
 /// Of the version that a request without one goes to.
 #[utoipa::path(get, path = "/models/{model}/latency", tag = CATALOG,
+    operation_id = "show_latency",
     params(("model" = String, Path)),
     responses((status = 200, body = LatencyReport, description = "OK"),
         (status = 404, body = Problem, content_type = "application/problem+json",
@@ -93,6 +94,7 @@ pub async fn of_model(
 
 /// How long requests of a version take
 #[utoipa::path(get, path = "/models/{model}/versions/{version}/latency", tag = CATALOG,
+    operation_id = "show_version_latency",
     params(("model" = String, Path), ("version" = String, Path)),
     responses((status = 200, body = LatencyReport, description = "OK"),
         (status = 400, body = Problem, content_type = "application/problem+json",

@@ -9,6 +9,9 @@ import { driftBadge, facts, note, panel, table } from "../parts.js";
 const ORDER = ["alert", "alarm", "ok", "insufficient"];
 /** Plots that are shown at once; the rest is behind a click. */
 const SHOWN = 6;
+const REASONS_SHOWN = 5;
+/** More scores than this are behind a click, too. */
+const SCORES_SHOWN = 12;
 
 const COLUMNS = [{ title: "Feature" }, { title: "State" },
   ...["Rows", "PSI", "PSI by chance", "Jensen-Shannon", "KL", "Hellinger", "Total variation",
@@ -21,20 +24,32 @@ export function drift(report) {
     return panel("drift", "Drift",
       note("This version has no profile of its training data, so drift can not be told."));
   }
-  const all = [...report.features, ...report.outputs].sort(worstFirst);
+  const outputs = report.outputs.map((output) => ({ ...output, name: `${output.name} (output)` }));
+  const all = [...report.features, ...outputs].sort(worstFirst);
   return panel("drift", "Drift",
     h("p", { class: "badges" }, driftBadge(report.status)),
-    report.reasons.length > 0
-      ? h("ul", { class: "reasons" }, report.reasons.map((reason) => h("li", {}, reason)))
-      : null,
+    reasons(report.reasons),
     windowFacts(report),
     report.status === "warming"
       ? note("There is no complete window yet: the comparison begins with the first.")
       : [
           plots(all),
-          h("h3", {}, "Scores"),
-          table("Drift scores by feature", COLUMNS, all.map(scores)),
+          h("details", { "data-key": "scores", open: all.length <= SCORES_SHOWN },
+            h("summary", {}, `Scores of all ${all.length}`),
+            table("Drift scores by feature", COLUMNS, all.map(scores))),
         ]);
+}
+
+function reasons(all) {
+  if (all.length === 0) return null;
+  const list = (some) => h("ul", { class: "reasons" }, some.map((reason) => h("li", {}, reason)));
+  const rest = all.slice(REASONS_SHOWN);
+  return [
+    list(all.slice(0, REASONS_SHOWN)),
+    rest.length > 0
+      ? h("details", { "data-key": "reasons" }, h("summary", {}, `${rest.length} more`), list(rest))
+      : null,
+  ];
 }
 
 function worstFirst(a, b) {
@@ -68,15 +83,28 @@ function plots(all) {
   ];
 }
 
-function plot({ name, unit, status, bins, reference, current, scores }) {
+/** Edges are 32-bit numbers: four digits say what was meant. */
+function ranges(edges) {
+  const [first, last] = [edges[0], edges.at(-1)].map((edge) => number(edge, 4));
+  const between = edges.slice(1).map((edge, index) => `${number(edges[index], 4)} to ${number(edge, 4)}`);
+  return [`below ${first}`, ...between, `${last} and above`];
+}
+
+function plot({ name, unit, status, bins, edges, reference, current, scores }) {
   const title = `${name}${unit ? ` [${unit}]` : ""}`;
+  const labels = edges && edges.length + 1 === bins.length ? ranges(edges) : bins;
   return [
     h("p", { class: "badges" }, driftBadge(status), ` PSI ${number(scores?.psi)}`),
-    bars(title, bins, [
+    bars(title, labels, [
       { name: "Training", values: reference.shares, tone: "two" },
       { name: "Now", values: current.shares, tone: "one" },
     ], percent),
   ];
+}
+
+/** A probability under which nobody tells small from smaller. */
+function chance(p) {
+  return p !== null && p < 1e-4 ? "< 0.0001" : number(p);
 }
 
 function scores({ name, unit, status, rows, scores, reference, current }) {
@@ -89,7 +117,7 @@ function scores({ name, unit, status, rows, scores, reference, current }) {
       whole(rows),
       get("psi"), get("psi_floor"), get("js"), get("kl"), get("hellinger"), get("total_variation"),
       get("l_infinity"),
-      scores ? `${number(scores.chi2_p)}${scores.significant ? " *" : ""}` : NOTHING,
+      scores ? `${chance(scores.chi2_p)}${scores.significant ? " *" : ""}` : NOTHING,
       number(reference.mean),
       number(current?.mean),
     ],
