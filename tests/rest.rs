@@ -629,6 +629,13 @@ async fn browsers_may_call_from_the_origins_that_are_allowed() {
     };
     assert_eq!(ask("https://ward.example").await.unwrap(), "https://ward.example");
     assert_eq!(ask("https://elsewhere.example").await, None);
+    // A plain POST is sent without asking first: what changes the server is refused.
+    let unload = async |origin: &str| {
+        let request = Client::new().post(server.url("/v2/repository/models/nobody/unload"));
+        request.header("origin", origin).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(unload("https://elsewhere.example").await, 403);
+    assert_eq!(unload("https://ward.example").await, 404);
 }
 
 #[tokio::test]

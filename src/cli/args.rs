@@ -55,7 +55,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "N", env = "GALEN_MODEL_BYTES_MAX")]
     pub model_bytes_max: Option<u64>,
 
-    /// Form of the log: auto (text on a terminal, otherwise JSON), text, json or ecs [default: auto]
+    /// Form of the log: auto (text on a terminal, else JSON), text, json or ecs [default: auto]
     #[arg(long, value_name = "FORMAT", env = "GALEN_LOG_FORMAT")]
     pub log_format: Option<String>,
 

@@ -1,6 +1,6 @@
 //! One event as one line of the Elastic Common Schema, for an ELK stack to take in as it is
-//! (ecs-logging specification: `@timestamp`, `log.level`, `message` and `ecs.version` lead, keys are
-//! dotted). What the schema has no place for goes to `labels`, whose values are strings.
+//! (ecs-logging specification: `@timestamp`, `log.level`, `message` and `ecs.version` lead, keys
+//! are dotted). What the schema has no place for goes to `labels`, whose values are strings.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};

@@ -73,7 +73,7 @@ def start(tmp_path):
 FIGURES = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figures(pytestconfig) -> list[str]:
     """Lines for the end of the report: what a test has measured beside passing."""
     return pytestconfig.stash.setdefault(FIGURES, [])

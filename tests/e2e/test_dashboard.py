@@ -20,7 +20,11 @@ REQUESTS = 20
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(figures):
+    if not browsers.executable():
+        reason = "browser tests: NOT RUN, there is no Chromium; `make venv` says how to get one"
+        figures.append(reason)
+        pytest.skip(reason)
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(
             executable_path=browsers.executable(), args=browsers.FLAGS

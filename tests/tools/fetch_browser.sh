@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that there is a Chromium for the browser tests. Says which, or fails and says what to do.
+# Sees to it that there is a Chromium for the browser tests, or says what to do. Without one they do
+# not run, which the end of the test run says; GALEN_BROWSER_TESTS=required makes that an error.
 #   fetch_browser.sh
 # GALEN_CHROMIUM names one; otherwise it is the one on the path; otherwise Debian's package, for
 # root on a Debian or Ubuntu.
@@ -23,12 +24,13 @@ fi
 if [[ -z ${GALEN_CHROMIUM:-} ]] && ((EUID == 0)) && command -v apt-get >/dev/null; then
     echo "browser: installing Debian's chromium"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    timeout 120 apt-get update -qq || true
     # With a font: a page without letters can not be looked at.
-    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+    timeout 600 apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core \
+        >/dev/null || true
 fi
 if ! find_browser >/dev/null; then
     echo "browser: there is no Chromium for the browser tests: install one (Debian: apt-get install" \
         "chromium), or name one in GALEN_CHROMIUM" >&2
-    exit 1
+    [[ ${GALEN_BROWSER_TESTS:-} != required ]]
 fi

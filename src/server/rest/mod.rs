@@ -13,6 +13,7 @@ mod json;
 mod kserve_v1;
 mod mlflow;
 mod openapi;
+mod origin;
 mod path;
 mod reply;
 mod tfserving;
@@ -62,6 +63,8 @@ struct Door {
     mlflow_model: Option<Arc<str>>,
     regions: Regions,
     front_page: Option<FrontPage>,
+    /// Origins whose pages may call.
+    cors_origins: Arc<[String]>,
 }
 
 impl Door {
@@ -90,6 +93,7 @@ pub fn routes(service: Service, config: &RestConfig) -> Router {
         mlflow_model: config.mlflow_model.as_deref().map(Arc::from),
         regions: config.regions.clone(),
         front_page: config.front_page,
+        cors_origins: config.cors_origins.as_slice().into(),
     };
     let router = Router::new()
         .merge(v2::routes())

@@ -30,11 +30,12 @@ PHONE = {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE_MS)
 
 
-def executable() -> str:
-    """The Chromium of this machine; `make venv` sees to it that there is one."""
+def executable() -> str | None:
+    """The Chromium of this machine; `make venv` sees to it that there is one, where it can."""
     named = os.environ.get("GALEN_CHROMIUM")
     found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, "there is no Chromium: run `make venv`, or name one in GALEN_CHROMIUM"
+    required = os.environ.get("GALEN_BROWSER_TESTS") == "required"
+    assert found or not required, "there is no Chromium: `make venv` says how to get one"
     return found
 
 

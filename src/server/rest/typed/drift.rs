@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::super::openapi::MONITORING;
 use super::super::openapi::bodies::Problem;
+use super::super::origin::Own;
 use super::super::path::{ModelPath, context};
 use super::super::{Door, body, reply};
 use super::labels::done;
@@ -263,8 +264,15 @@ pub async fn export(State(door): State<Door>, path: ModelPath, request: Request)
         (status = 413, body = Problem, content_type = "application/problem+json",
             description = "The body is too large"),
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "Not ready")))]
-pub async fn merge(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
+            description = "Not ready"),
+        (status = 403, body = Problem, content_type = "application/problem+json",
+            description = "A page of another origin calls")))]
+pub async fn merge(
+    State(door): State<Door>,
+    _own: Own,
+    path: ModelPath,
+    request: Request,
+) -> Response<Body> {
     let id = context(request.extensions()).ok();
     let outcome = async {
         let (parts, body) = request.into_parts();

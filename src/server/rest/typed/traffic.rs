@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::super::openapi::CATALOG;
 use super::super::openapi::bodies::Problem;
+use super::super::origin::Own;
 use super::super::path::context;
 use super::super::{Door, body, reply};
 use super::labels::done;
@@ -218,9 +219,12 @@ pub async fn reset(
         (status = 413, body = Problem, content_type = "application/problem+json",
             description = "The body is too large"),
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The version is not ready, or the change can not be kept")))]
+            description = "The version is not ready, or the change can not be kept"),
+        (status = 403, body = Problem, content_type = "application/problem+json",
+            description = "A page of another origin calls")))]
 pub async fn promote(
     State(door): State<Door>,
+    _own: Own,
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {
@@ -244,9 +248,12 @@ pub async fn promote(
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "No such model"),
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The change can not be kept")))]
+            description = "The change can not be kept"),
+        (status = 403, body = Problem, content_type = "application/problem+json",
+            description = "A page of another origin calls")))]
 pub async fn roll_back(
     State(door): State<Door>,
+    _own: Own,
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::super::openapi::bodies::ErrorBody;
+use super::super::origin::Own;
 use super::super::path::ModelPath;
 use super::super::{Door, body, reply};
 use crate::error::{Error, Result, quoted};
@@ -108,8 +109,15 @@ pub struct RepositoryRequest {
         (status = 404, body = ErrorBody, description = "No such model"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
         (status = 501, body = ErrorBody, description = "Not supported"),
-        (status = 503, body = ErrorBody, description = "Calls are not taken in this mode")))]
-pub async fn load(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
+        (status = 503, body = ErrorBody, description = "Calls are not taken in this mode"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
+pub async fn load(
+    State(door): State<Door>,
+    _own: Own,
+    path: ModelPath,
+    request: Request,
+) -> Response<Body> {
     let outcome = async {
         let RepositoryRequest { parameters } = body::object(request, door.body_bytes_max).await?;
         door.service.load(&path.model, load_call(parameters)?).await
@@ -127,8 +135,15 @@ pub async fn load(State(door): State<Door>, path: ModelPath, request: Request) -
         (status = 400, body = ErrorBody, description = "The request is malformed"),
         (status = 404, body = ErrorBody, description = "No such model"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
-        (status = 503, body = ErrorBody, description = "Calls are not taken in this mode")))]
-pub async fn unload(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
+        (status = 503, body = ErrorBody, description = "Calls are not taken in this mode"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
+pub async fn unload(
+    State(door): State<Door>,
+    _own: Own,
+    path: ModelPath,
+    request: Request,
+) -> Response<Body> {
     let outcome = async {
         let RepositoryRequest { parameters } = body::object(request, door.body_bytes_max).await?;
         if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
 use super::super::openapi::bodies::ErrorBody;
+use super::super::origin::Own;
 use super::super::path::ModelPath;
 use super::super::{Door, body, reply};
 use crate::error::Result;
@@ -55,8 +56,10 @@ pub async fn log(State(door): State<Door>) -> Response<Body> {
     responses((status = 200, body = LogBody, description = "OK"),
         (status = 400, body = ErrorBody, description = "A setting has no such value"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
-        (status = 501, body = ErrorBody, description = "Files can not be named")))]
-pub async fn change_log(State(door): State<Door>, request: Request) -> Response<Body> {
+        (status = 501, body = ErrorBody, description = "Files can not be named"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
+pub async fn change_log(State(door): State<Door>, _own: Own, request: Request) -> Response<Body> {
     let wish = body::object::<Map<String, Json>>(request, door.body_bytes_max).await;
     log_body(wish.and_then(|wish| {
         let mut change = LogChange::default();

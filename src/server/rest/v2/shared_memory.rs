@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::openapi::bodies::ErrorBody;
+use super::super::origin::Own;
 use super::super::{Door, body, reply};
 use crate::error::Result;
 use crate::server::shared_memory::{RegionStatus, no_cuda};
@@ -104,9 +105,12 @@ pub async fn region(State(door): State<Door>, RegionName(name): RegionName) -> R
         (status = 400, body = ErrorBody, description = "There is no such object, it is too small, \
             or a region has that name already"),
         (status = 413, body = ErrorBody, description = "The body is too large"),
-        (status = 501, body = ErrorBody, description = "Off on this server")))]
+        (status = 501, body = ErrorBody, description = "Off on this server"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
 pub async fn register(
     State(door): State<Door>,
+    _own: Own,
     RegionName(name): RegionName,
     request: Request,
 ) -> Response<Body> {
@@ -120,16 +124,24 @@ pub async fn register(
 #[utoipa::path(post, path = "/v2/systemsharedmemory/region/{region}/unregister", tag = TAG,
     params(("region" = String, Path)),
     responses((status = 200, description = "It is not there"),
-        (status = 501, body = ErrorBody, description = "Off on this server")))]
-pub async fn unregister(State(door): State<Door>, RegionName(name): RegionName) -> Response<Body> {
+        (status = 501, body = ErrorBody, description = "Off on this server"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
+pub async fn unregister(
+    State(door): State<Door>,
+    _own: Own,
+    RegionName(name): RegionName,
+) -> Response<Body> {
     done(door.regions.unregister(Some(&name)))
 }
 
 /// Forget all regions
 #[utoipa::path(post, path = "/v2/systemsharedmemory/unregister", tag = TAG,
     responses((status = 200, description = "There are none"),
-        (status = 501, body = ErrorBody, description = "Off on this server")))]
-pub async fn unregister_all(State(door): State<Door>) -> Response<Body> {
+        (status = 501, body = ErrorBody, description = "Off on this server"),
+        (status = 403, body = ErrorBody,
+            description = "A page of another origin calls")))]
+pub async fn unregister_all(State(door): State<Door>, _own: Own) -> Response<Body> {
     done(door.regions.unregister(None))
 }
 
