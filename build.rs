@@ -9,8 +9,12 @@ use std::{env, fs};
 
 use protox::prost::Message;
 
-const PROTOS: [&str; 3] =
-    ["proto/inference.proto", "proto/model_config.proto", "proto/health.proto"];
+const PROTOS: [&str; 4] = [
+    "proto/inference.proto",
+    "proto/model_config.proto",
+    "proto/health.proto",
+    "proto/feedback.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -99,8 +99,12 @@ impl App {
         let mut addresses = Addresses::default();
         if let Some(address) = &server.metrics {
             let (render, upkeep) = (metrics.handle(), metrics.handle());
+            let (performance, kept) = (service.clone(), Arc::clone(&metrics));
             let source = scrape::Source {
-                render: Arc::new(move || render.render()),
+                render: Arc::new(move || {
+                    performance.publish_performance(&kept);
+                    render.render()
+                }),
                 upkeep: Arc::new(move || upkeep.run_upkeep()),
             };
             let address = scrape::start(address, limits, source, stopped.clone())?;

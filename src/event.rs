@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::infer::Timings;
+use crate::model::performance::Outcome;
 use crate::model::{Contract, ModelId, Profile};
 use crate::tensor::Tensor;
 
@@ -124,6 +125,13 @@ pub trait Watch: Send + Sync {
     fn answered(&self, inputs: &[Tensor], outputs: &[Tensor]);
 }
 
+/// Remembers what a version answered until somebody says what became true. Called on the path of
+/// requests: it must not block.
+pub trait Remember: Send + Sync {
+    /// All outputs of one answer, in the signature's order.
+    fn answered(&self, request_id: &str, outputs: &[Tensor]);
+}
+
 /// Hears what happens in the server.
 pub trait Observe: Send + Sync {
     /// A sink with all labels resolved, made once when a version is loaded.
@@ -132,6 +140,10 @@ pub trait Observe: Send + Sync {
     /// Somebody who watches a version that has a profile, if anybody does.
     fn watch(&self, _: &ModelId, _: &Profile, _: &Contract) -> Result<Option<Arc<dyn Watch>>> {
         Ok(None)
+    }
+    /// Somebody who remembers the answers of a version that declares it, if anybody does.
+    fn remember(&self, _: &ModelId, _: Outcome) -> Option<Arc<dyn Remember>> {
+        None
     }
 }
 

@@ -584,7 +584,8 @@ fn status_of(reply: &HealthCheckResponse) -> &'static str {
     ServingStatus::try_from(reply.status).unwrap().as_str_name()
 }
 
-const SERVICES: [&str; 2] = ["grpc.health.v1.Health", "inference.GRPCInferenceService"];
+const SERVICES: [&str; 3] =
+    ["galen.v1.Feedback", "grpc.health.v1.Health", "inference.GRPCInferenceService"];
 
 #[tokio::test]
 async fn reflection_names_the_services_and_gives_their_files() {

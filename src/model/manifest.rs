@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Label;
 use super::ensemble::Ensemble;
+use super::performance::Performance;
 use super::refine::{Declared, INPUTS, OUTPUTS, check_entry, check_features, fill_in, find};
 use super::reshape::Reshapes;
 use super::signature::Signature;
@@ -50,6 +51,8 @@ pub struct Manifest {
     pub response_cache: bool,
     /// Where requests go that name no version.
     pub traffic: Option<Traffic>,
+    /// How its answers are held against what became true.
+    pub performance: Option<Performance>,
     /// Set for a model that is made of other models.
     pub ensemble: Option<Ensemble>,
     /// What a batch holds at most where neither author nor operator said so and the model file
@@ -225,6 +228,7 @@ impl Manifest {
         warmup::validate(&self.warmup)?;
         self.ensemble.as_ref().map_or(Ok(()), Ensemble::validate)?;
         self.traffic.as_ref().map_or(Ok(()), Traffic::validate)?;
+        self.performance.as_ref().map_or(Ok(()), Performance::validate)?;
         if self.model_file.as_deref().is_some_and(|name| !is_file_name(name)) {
             return wrong("model_file: expected the name of a file in the version's folder".into());
         }

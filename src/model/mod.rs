@@ -10,6 +10,7 @@ pub mod examples;
 pub mod manifest;
 pub mod mend;
 pub mod mlmodel;
+pub mod performance;
 pub mod profile;
 pub mod refine;
 pub mod reshape;

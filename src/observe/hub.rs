@@ -8,9 +8,10 @@ use super::metrics::Metrics;
 use super::statistics::{Statistics, VersionStatistics};
 use crate::error::Result;
 use crate::event::{
-    BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
-    VersionSink, VersionStateChanged, Watch,
+    BatchExecuted, CacheLookedUp, FailureReason, Observe, Remember, RequestCompleted,
+    ShadowCompared, VersionSink, VersionStateChanged, Watch,
 };
+use crate::model::performance::Outcome;
 use crate::model::{Contract, ModelId, Profile};
 
 /// Hears everything, and passes it on.
@@ -45,6 +46,10 @@ impl Observe for Hub {
         contract: &Contract,
     ) -> Result<Option<Arc<dyn Watch>>> {
         self.drift.as_ref().map(|drift| drift.watch(id, profile, contract)).transpose()
+    }
+
+    fn remember(&self, id: &ModelId, outcome: Outcome) -> Option<Arc<dyn Remember>> {
+        Some(self.statistics.performance.remember(id, outcome))
     }
 }
 

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{
 
 use super::drift::{Complete, Verdict};
 use super::names::{self, Kind};
+use super::performance::{Counts, Summary};
 use crate::error::{Error, Result};
 use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
@@ -85,6 +86,34 @@ impl Metrics {
         }
         let alert = last.verdicts.iter().any(Verdict::is_alert);
         self.gauge(names::DRIFT_ALERT, labels(id)).set(f64::from(u8::from(alert)));
+    }
+
+    /// What became of the labels that were given, in all.
+    pub fn feedback(&self, id: &ModelId, counts: &Counts) {
+        let outcomes = [
+            ("joined", counts.joined),
+            ("already_labelled", counts.already),
+            ("unknown", counts.unknown),
+            ("invalid", counts.invalid),
+        ];
+        for (outcome, count) in outcomes {
+            let mut labels = labels(id);
+            labels.push(Label::from_static_parts("outcome", outcome));
+            self.counter(names::FEEDBACK_LABELS, labels).absolute(count);
+        }
+    }
+
+    /// How a version does; a figure that it does not have stays as it was.
+    pub fn performance(&self, id: &ModelId, seen: &Summary) {
+        let set = |metric, value: Option<f64>| {
+            if let Some(value) = value {
+                self.gauge(metric, labels(id)).set(value);
+            }
+        };
+        set(names::PERFORMANCE_AUC, seen.auc);
+        set(names::PERFORMANCE_BRIER, seen.brier);
+        set(names::PERFORMANCE_SENSITIVITY, seen.sensitivity.map(|share| share.value));
+        set(names::PERFORMANCE_SPECIFICITY, seen.specificity.map(|share| share.value));
     }
 
     fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
@@ -300,7 +329,7 @@ mod tests {
         };
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
         // Those that appear with a state change, and with a window, are not here yet.
-        assert_eq!(seen, names::ALL.len() - 11, "{text}");
+        assert_eq!(seen, names::ALL.len() - 16, "{text}");
     }
 
     #[test]

@@ -11,5 +11,6 @@ mod levels;
 mod lines;
 pub mod metrics;
 pub mod names;
+pub mod performance;
 pub mod statistics;
 pub mod telemetry;

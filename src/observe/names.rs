@@ -101,6 +101,16 @@ metrics! {
         "Share of the last window that has no value, by feature.";
     OUT_OF_RANGE_SHARE = Gauge "galen_quality_out_of_range_share"
         "Share of the last window outside the declared range, by feature.";
+    PERFORMANCE_AUC = Gauge "galen_performance_auc"
+        "Area under the ROC curve of the last labelled answers.";
+    PERFORMANCE_BRIER = Gauge "galen_performance_brier"
+        "Brier score of the last labelled answers; 0 is best.";
+    PERFORMANCE_SENSITIVITY = Gauge "galen_performance_sensitivity"
+        "Share of the positive cases among the last labelled answers that were called so.";
+    PERFORMANCE_SPECIFICITY = Gauge "galen_performance_specificity"
+        "Share of the negative cases among the last labelled answers that were called so.";
+    FEEDBACK_LABELS = Counter "galen_feedback_labels"
+        "Labels that were given, by what became of them.";
     PENDING = Gauge "nv_inference_pending_request_count"
         "Requests waiting in the queue now.";
     MODEL_READY = Gauge "galen_model_ready"

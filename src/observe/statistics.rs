@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::latency::Histogram;
+use super::performance::Performance;
 use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, RequestCompleted, ShadowCompared, VersionSink,
 };
@@ -17,21 +18,26 @@ const BATCH_SIZES_MAX: usize = 1024;
 
 /// The statistics of all versions in memory.
 #[derive(Default)]
-pub struct Statistics(RwLock<BTreeMap<ModelId, Arc<VersionStatistics>>>);
+pub struct Statistics {
+    versions: RwLock<BTreeMap<ModelId, Arc<VersionStatistics>>>,
+    /// How the answers of those do that declare it.
+    pub performance: Performance,
+}
 
 impl Statistics {
     /// Those of one version; they go on when its files change.
     pub fn of(&self, id: &ModelId) -> Arc<VersionStatistics> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let known = self.versions.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {
-            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.versions.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(id.clone()).or_default())
         })
     }
 
     /// Forgets a version that is gone.
     pub fn forget(&self, id: &ModelId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.versions.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.performance.forget(id);
     }
 }
 

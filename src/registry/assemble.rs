@@ -67,6 +67,7 @@ impl Loader {
         policy.batch_size_max = batch_size_max;
         let batched = batch_size_max > 0;
         let contract = Contract::derive(&signature, manifest, batched, batch_size_max.max(1))?;
+        let ledger = self.ledger(id, manifest, &signature, &contract)?;
         Ok(Servable {
             id: id.clone(),
             signature,
@@ -82,6 +83,7 @@ impl Loader {
             cache: self.cache_of(order),
             sink: self.observe.for_version(id),
             watch: None,
+            ledger,
             file_bytes: 0,
             load: LoadCost { time: begun.elapsed(), memory_bytes: None },
         })

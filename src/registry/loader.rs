@@ -20,7 +20,7 @@ use crate::backend::{Engines, ModelSource, Session};
 use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
-use crate::event::{LoadCost, Observe, Watch};
+use crate::event::{LoadCost, Observe, Remember, Watch};
 use crate::model::manifest::{Manifest, OutputEntry, Refined};
 use crate::model::triton_config::complete;
 use crate::model::{Contract, Examples, ModelId, Profile, Signature, examples, mlmodel, profile};
@@ -134,6 +134,7 @@ impl Loader {
         let contract =
             Contract::derive(&signature, &manifest, policy.batch_size_max > 0, records_max)?;
         let watch = files.watch(&contract);
+        let ledger = self.ledger(id, &manifest, &signature, &contract)?;
         let cache = self.cache_of(order);
         let sink = self.observe.for_version(id);
         let scheduler =
@@ -153,6 +154,7 @@ impl Loader {
             data: digests.collect(),
             sink,
             watch,
+            ledger,
             file_bytes,
             load: LoadCost { time: begun.elapsed(), memory_bytes: memory.growth() },
         })
@@ -171,6 +173,19 @@ impl Loader {
             );
         }
         cache
+    }
+
+    /// Somebody who remembers its answers, where its configuration declares what they are.
+    pub(super) fn ledger(
+        &self,
+        id: &ModelId,
+        manifest: &Manifest,
+        signature: &Signature,
+        contract: &Contract,
+    ) -> Result<Option<Arc<dyn Remember>>> {
+        let declared = manifest.performance.as_ref();
+        let outcome = declared.map(|declared| declared.resolve(signature, contract)).transpose()?;
+        Ok(outcome.and_then(|outcome| self.observe.remember(id, outcome)))
     }
 }
 

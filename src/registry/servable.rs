@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::loader::model_file;
 use super::table::TableLink;
 use crate::cache::VersionCache;
-use crate::event::{LoadCost, VersionSink, Watch};
+use crate::event::{LoadCost, Remember, VersionSink, Watch};
 use crate::model::ensemble::Plan;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
@@ -36,6 +36,8 @@ pub struct Servable {
     pub sink: Arc<dyn VersionSink>,
     /// Holds what it is asked and answers against its training data, where it has a profile.
     pub watch: Option<Arc<dyn Watch>>,
+    /// Remembers its answers until they are labelled, where its configuration declares it.
+    pub ledger: Option<Arc<dyn Remember>>,
     /// SHA-256 of the files that the model file names for its data, by their names.
     pub data: BTreeMap<String, String>,
     /// Size of the model file and of those; 0 for an engine that has none.

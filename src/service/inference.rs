@@ -182,6 +182,9 @@ impl Target {
         if let Some((watch, inputs)) = servable.watch.as_ref().zip(asked) {
             watch.answered(&inputs, &answer.outputs);
         }
+        if let Some(ledger) = &servable.ledger {
+            ledger.answered(&call.context.id, &answer.outputs);
+        }
         Ok(answer)
     }
 

@@ -7,6 +7,7 @@ mod ensemble;
 mod examples;
 mod inference;
 mod log;
+mod performance;
 mod repository;
 mod statistics;
 mod traffic;
@@ -23,6 +24,9 @@ pub use drift::{DriftReport, DriftStatus, FeatureReport};
 pub use examples::Agreement;
 pub use inference::Target;
 pub use log::{Levels, LogChange, LogForm, LogSettings};
+pub use performance::{CASES_MIN, FeedbackReport, LABELS_MAX};
+pub use performance::{Feedback, Label, Report as PerformanceReport};
+pub use performance::{Subgroup as PerformanceSubgroup, Summary as PerformanceSummary};
 pub use repository::{IndexEntry, LoadCall};
 pub use statistics::{
     BOUNDS_US, BatchTally, Latency, ModelStatistics, Snapshot, Spread, Tally, quantile,

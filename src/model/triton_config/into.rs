@@ -50,6 +50,7 @@ pub fn manifest(config: TritonConfig, model: &str) -> Result<Manifest> {
         warmup: config.model_warmup.into_iter().map(sample).collect::<Result<_>>()?,
         response_cache: config.response_cache.is_some_and(|cache| cache.enable),
         traffic: None,
+        performance: None,
         ensemble,
         batch_size_completed: (!batched && !is_complete).then_some(BATCH_SIZE_COMPLETED),
     };

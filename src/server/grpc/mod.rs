@@ -1,16 +1,17 @@
-//! The gRPC door: the Open Inference Protocol, health checking and reflection.
+//! The gRPC door: the Open Inference Protocol, Galen's own feedback, health checking and
+//! reflection.
 //!
 //! `wire` and `codec` stand between the socket and prost, `convert` (with `contents` and
-//! `parameters`) between prost and Galen's types, `service` and `health` call the one [`Service`],
-//! `reply` and `framing` see to the codes of what goes wrong, `compression` to which answers are
-//! packed. What this room must not know: REST,
-//! and anything of Galen behind `service`.
+//! `parameters`) between prost and Galen's types, `service`, `feedback` and `health` call the one
+//! [`Service`], `reply` and `framing` see to the codes of what goes wrong, `compression` to which
+//! answers are packed. What this room must not know: REST, and anything of Galen behind `service`.
 
 mod codec;
 mod compression;
 mod config;
 mod contents;
 mod convert;
+mod feedback;
 mod framing;
 mod health;
 mod parameters;
@@ -31,8 +32,12 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 use crate::server::Router;
 use crate::server::shared_memory::Regions;
 use crate::service::Service;
+use pb::galen::feedback_server::FeedbackServer;
 use pb::health::health_server::HealthServer;
 use pb::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+
+/// Bounds one message of labels: an empty label is two bytes here and a hundred in memory.
+const FEEDBACK_BYTES_MAX: usize = 1 << 20;
 
 /// What this door is told.
 #[derive(Clone, Debug)]
@@ -58,10 +63,14 @@ pub fn routes(service: Service, config: &GrpcConfig) -> Router {
         .accept_compressed(Deflate)
         .send_compressed(Gzip)
         .send_compressed(Deflate);
+    let feedback = FeedbackServer::new(feedback::FeedbackOf { service: service.clone() })
+        .max_decoding_message_size(body_bytes_max.min(FEEDBACK_BYTES_MAX))
+        .accept_compressed(Gzip)
+        .accept_compressed(Deflate);
     let health = HealthServer::new(health::HealthOf { service })
         .accept_compressed(Gzip)
         .accept_compressed(Deflate);
-    let mut routes = Routes::new(inference).add_service(health);
+    let mut routes = Routes::new(inference).add_service(feedback).add_service(health);
     if reflection {
         routes = with_reflection(routes);
     }

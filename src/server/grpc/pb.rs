@@ -12,6 +12,11 @@ pub mod health {
     tonic::include_proto!("grpc.health.v1");
 }
 
-/// Both files as an encoded `FileDescriptorSet`: what reflection gives out.
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+pub mod galen {
+    tonic::include_proto!("galen.v1");
+}
+
+/// All files as an encoded `FileDescriptorSet`: what reflection gives out.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/galen.descriptors.bin"));

@@ -6,10 +6,12 @@
 mod calibration;
 mod cbpe;
 mod confusion;
+mod errors;
 
 pub use calibration::{BINS, Calibration, CalibrationBin, brier, log_loss};
 pub use cbpe::Estimate;
 pub use confusion::{Confusion, Share, wilson};
+pub use errors::Errors;
 
 /// Area under the ROC curve: the probability that a positive case has the higher score, ties
 /// counted half. Any scores that rank will do. `None` without both kinds, or with NaN.

@@ -49,6 +49,8 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         typed::drift::merge,
         typed::latency::of_model,
         typed::latency::of_version,
+        typed::performance::show,
+        typed::performance::feedback,
         typed::traffic::show,
         typed::traffic::set,
         typed::traffic::reset,

@@ -42,7 +42,7 @@ pub struct Format {
 }
 
 /// Said in our own words where it is none.
-type FormatQuery = std::result::Result<Query<Format>, QueryRejection>;
+pub type FormatQuery = std::result::Result<Query<Format>, QueryRejection>;
 
 /// Drift of one version.
 #[derive(Serialize, ToSchema)]
@@ -289,7 +289,7 @@ fn refuse(error: &Error, request: &Request) -> Response<Body> {
     reply::problem(error, None, id.as_ref().map(|context| context.id.as_str()))
 }
 
-fn wants_csv(query: &FormatQuery) -> Result<bool> {
+pub fn wants_csv(query: &FormatQuery) -> Result<bool> {
     let format = query.as_ref().map(|Query(query)| query.format.as_deref());
     match format {
         Ok(None | Some("json")) => Ok(false),
@@ -481,7 +481,7 @@ fn quality_csv(quality: &Quality) -> String {
     csv(header, lines)
 }
 
-fn csv(header: &str, lines: impl Iterator<Item = Vec<String>>) -> String {
+pub fn csv(header: &str, lines: impl Iterator<Item = Vec<String>>) -> String {
     let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
         false => cell.clone(),

@@ -3,6 +3,7 @@
 pub mod drift;
 pub mod labels;
 pub mod latency;
+pub mod performance;
 mod request;
 mod response;
 mod time;
@@ -33,6 +34,7 @@ pub fn routes() -> Router<Door> {
         .merge(labels::routes())
         .merge(drift::routes())
         .merge(latency::routes())
+        .merge(performance::routes())
         .merge(traffic::routes())
         .route("/models", get(list))
         .route("/models/{model}", get(show))
