@@ -198,7 +198,8 @@ async fn the_reference_figures_come_out_of_the_endpoint() {
     assert!(lines.iter().all(|line| line.split(',').count() == columns), "{csv}");
     assert!(lines[1].starts_with(",,false,80,0.866"), "{csv}");
     assert!(lines[2].starts_with("sex,F,false,40,") && lines[3].starts_with("sex,M,"), "{csv}");
-    assert!(client.text("/models/m/performance?format=xml").await.contains("json or csv"));
+    let (status, problem) = client.get("/models/m/performance?format=xml").await;
+    assert_eq!((status, &problem["status"]), (400, &json!(400)));
 
     let metrics = client.metrics().await;
     let value = |name: &str| -> Value {
@@ -288,8 +289,8 @@ async fn labels_find_the_version_that_answered_and_faults_their_place() {
         assert_eq!(status, expected, "{text}");
         assert!(text.contains(words) && !text.contains("secret"), "{text}");
     }
-    let (status, _) = client.get("/models/plain/performance").await;
-    assert_eq!(status, 404);
+    let (status, plain) = client.get("/models/plain/performance").await;
+    assert_eq!((status, &plain["declared"]), (200, &json!(false)));
     let metrics = client.metrics().await;
     assert!(
         metrics.contains("galen_feedback_labels{model=\"m\",version=\"2\",outcome=\"invalid\"} 4")

@@ -26,11 +26,15 @@ pub struct FeedbackReport {
 }
 
 impl Service {
-    /// How a version does whose answers are remembered.
-    pub fn performance(&self, model: &str, selector: Selector<'_>) -> Result<(ModelId, Report)> {
+    /// How a version does; `None` where its answers are not remembered.
+    pub fn performance(
+        &self,
+        model: &str,
+        selector: Selector<'_>,
+    ) -> Result<(ModelId, Option<Report>)> {
         let id = self.resolve(model, selector)?.id().clone();
-        let ledger = self.0.statistics.performance.of(&id).ok_or_else(|| undeclared(&id))?;
-        Ok((id, ledger.report(Instant::now())))
+        let report = self.0.statistics.performance.of(&id);
+        Ok((id, report.map(|ledger| ledger.report(Instant::now()))))
     }
 
     /// Joins labels with the answers that they are for. Without a version in the selector, any

@@ -13,17 +13,6 @@ from support.server import REPOSITORY
 DOCKER = REPOSITORY / "docker"
 RULES = yaml.safe_load((DOCKER / "prometheus/rules.yml").read_text())
 DASHBOARD = json.loads((DOCKER / "grafana/dashboards/galen.json").read_text())
-# Metrics of drift and data quality, which are on their way: to be taken out once README lists them,
-# as from the first of them on it holds for all.
-EXPECTED = {
-    "galen_drift_psi",
-    "galen_drift_psi_floor",
-    "galen_drift_alert",
-    "galen_drift_rows",
-    "galen_drift_rows_dropped",
-    "galen_quality_missing_share",
-    "galen_quality_out_of_range_share",
-}
 # Prometheus' own, about what it scrapes.
 PROMETHEUS = {"up"}
 METRIC = re.compile(r"\b(?:nv|galen)_\w+|\bup\b|\bgalen:[\w:]+")
@@ -65,8 +54,7 @@ def test_every_metric_is_one_of_galens(where, expression):
     names = set(METRIC.findall(expression))
     assert names, f"{where} asks for no metric"
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    expected = set() if EXPECTED & set(listed()) else EXPECTED
-    unknown = {base(name) for name in names} - set(listed()) - expected - PROMETHEUS - recorded
+    unknown = {base(name) for name in names} - set(listed()) - PROMETHEUS - recorded
     assert not unknown, f"{where}: Galen has no {unknown}"
 
 

@@ -22,7 +22,7 @@ pub struct Seen {
 }
 
 /// How a version does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     pub counts: Counts,
     pub pending: usize,

@@ -79,6 +79,8 @@ pub struct FeedbackAnswer {
 pub struct Performance {
     model: String,
     version: String,
+    /// Whether its configuration says `[performance]`; without it, there is nothing to tell.
+    declared: bool,
     /// Labels that were joined since the version began; the figures are of the last 10 000.
     labelled: u64,
     /// Answers that wait for their label.
@@ -285,8 +287,10 @@ impl From<FeedbackReport> for FeedbackAnswer {
     }
 }
 
-impl From<(ModelId, PerformanceReport)> for Performance {
-    fn from((id, report): (ModelId, PerformanceReport)) -> Self {
+impl From<(ModelId, Option<PerformanceReport>)> for Performance {
+    fn from((id, report): (ModelId, Option<PerformanceReport>)) -> Self {
+        let declared = report.is_some();
+        let report = report.unwrap_or_default();
         let group = |group: crate::service::PerformanceSubgroup| PerformanceGroup {
             name: group.name,
             value: group.value,
@@ -305,6 +309,7 @@ impl From<(ModelId, PerformanceReport)> for Performance {
         Self {
             model: id.name.to_string(),
             version: id.version.to_string(),
+            declared,
             labelled: report.counts.joined,
             pending: report.pending as u64,
             expired: report.counts.expired,
