@@ -34,6 +34,9 @@ pub struct Reference {
     pub trained: Option<[f64; 2]>,
 }
 
+/// Largest count that is taken from elsewhere: sums of them do not overflow.
+pub const COUNT_LIMIT: u64 = 1 << 40;
+
 /// How values are sorted into counts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
@@ -226,6 +229,25 @@ pub struct SavedAccumulator {
     counts: Vec<u64>,
     moments: Moments,
     quality: Quality,
+}
+
+impl SavedAccumulator {
+    /// Whether no count is beyond [`COUNT_LIMIT`].
+    pub fn is_bounded(&self) -> bool {
+        let Quality {
+            missing,
+            wrong_type,
+            infinite,
+            below_range,
+            above_range,
+            below_trained,
+            above_trained,
+        } = self.quality;
+        let values = [missing, wrong_type, infinite, self.moments.count()];
+        let outside = [below_range, above_range, below_trained, above_trained];
+        let mut all = self.counts.iter().chain(&values).chain(&outside);
+        all.all(|count| *count <= COUNT_LIMIT)
+    }
 }
 
 impl Accumulator {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::window::Window;
-use crate::stats::drift::SavedAccumulator;
+use crate::stats::drift::{COUNT_LIMIT, SavedAccumulator};
 
 /// A window in a file. It fits any window of the same profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ impl Window {
     /// Adds what was written down; `false`, and nothing, where it does not fit.
     #[must_use]
     pub fn add(&mut self, saved: &SavedWindow) -> bool {
+        let mut all = saved.features.iter().chain(&saved.outputs);
+        if saved.rows > COUNT_LIMIT || !all.all(SavedAccumulator::is_bounded) {
+            return false;
+        }
         let mut sum = self.clone();
         let (features, outputs) = sum.accumulators_mut();
         let fits = features.len() == saved.features.len()

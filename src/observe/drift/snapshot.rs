@@ -55,7 +55,7 @@ pub fn save(folder: &Path, watched: &Watched) -> Result<()> {
 
 /// Where a version stands, for a file or for another replica.
 pub fn export(watched: &Watched, now: SystemTime) -> Result<Snapshot> {
-    let state = watched.state();
+    let state = watched.up_to_now();
     let last = state.last.as_ref().map(|last| SavedComplete {
         window: last.window.save(),
         at_s: seconds(last.at),
@@ -65,7 +65,7 @@ pub fn export(watched: &Watched, now: SystemTime) -> Result<Snapshot> {
         schema: SCHEMA.to_owned(),
         profile: watched.profile.digest()?,
         saved_at_s: seconds(now),
-        rows: watched.rows(),
+        rows: state.gathered,
         dropped: watched.dropped(),
         completed: state.completed,
         current: state.current.save(),
@@ -102,6 +102,7 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
     state.last = last.transpose()?;
     (state.current_rows, state.current) = (current.rows(), current);
     state.completed = kept.completed;
+    state.gathered = kept.rows;
     state.restored_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(kept.saved_at_s));
     drop(state);
     watched.resume(kept.rows, kept.dropped);
@@ -121,6 +122,7 @@ pub fn merge(watched: &Watched, other: &Snapshot) -> Result<()> {
         return Err(Error::invalid("current: the counts do not fit the profile"));
     }
     state.current_rows += other.current.rows;
+    state.gathered += other.current.rows;
     drop(state);
     watched.resume(other.current.rows, 0);
     Ok(())

@@ -183,7 +183,8 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     let before = two_windows(5, |_, row, _| row[0] += 30.0);
     let (inputs, outputs) = tensors(rows(&mut fastrand::Rng::with_seed(9), 77));
     before.answered(&inputs, &outputs);
-    assert!(!before.gather(&CONFIG, Instant::now(), SystemTime::now()));
+    // What was not put together yet is written down, too.
+    assert_eq!(before.state().current_rows, 0);
     snapshot::save(&folder, &before).unwrap();
 
     let after = watched(Instant::now());
@@ -194,7 +195,7 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     {
         let (a, b) = (after.state(), before.state());
         assert_eq!(a.current, b.current);
-        assert_eq!((a.current_rows, a.completed), (77, 2));
+        assert_eq!((a.current_rows, a.completed, a.gathered), (77, 2, 2077));
         assert!(a.restored_at.is_some());
         let judged = judge(&after.profile, &a.current, &[]);
         assert!(judged.iter().all(|verdict| !verdict.sufficient));
@@ -202,7 +203,17 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     // Another replica's window comes on top.
     let other = snapshot::export(&before, SystemTime::now()).unwrap();
     snapshot::merge(&after, &other).unwrap();
-    assert_eq!(after.state().current_rows, 154);
+    let counted = |watched: &Watched| {
+        let state = watched.state();
+        (state.current_rows, state.gathered)
+    };
+    assert_eq!(counted(&after), (154, 2154));
+    // No sum of counts from elsewhere overflows.
+    let mut text = serde_json::to_value(&other).unwrap();
+    text["current"]["features"][0]["counts"][0] = u64::MAX.into();
+    let endless = serde_json::from_value(text).unwrap();
+    assert!(snapshot::merge(&after, &endless).is_err());
+    assert_eq!(counted(&after), (154, 2154));
 
     // What was cut off, or counted against another profile, is not used.
     let path = folder.join("m-1.json");

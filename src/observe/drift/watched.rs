@@ -34,6 +34,8 @@ pub struct State {
     /// The window that is being filled.
     pub current: Window,
     pub current_rows: u64,
+    /// Rows of all windows since the version began, this one's with them.
+    pub gathered: u64,
     pub current_since: Instant,
     /// The last window that is complete, and what it says.
     pub last: Option<Complete>,
@@ -73,6 +75,7 @@ impl Watched {
             state: Mutex::new(State {
                 current: empty,
                 current_rows: 0,
+                gathered: 0,
                 current_since: now,
                 last: None,
                 completed: 0,
@@ -94,7 +97,7 @@ impl Watched {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Takes over what was counted before a restart.
+    /// Takes over what was counted before a restart, or elsewhere.
     pub fn resume(&self, rows: u64, dropped: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -104,19 +107,26 @@ impl Watched {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts together what was seen, and ends the window if it is full or old enough. Gives back
-    /// whether it ended.
-    pub fn gather(&self, config: &DriftConfig, now: Instant, wall: SystemTime) -> bool {
+    /// What was put together, with all that was seen up to now.
+    pub fn up_to_now(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        let State { current, current_rows, .. } = &mut *state;
+        let State { current, current_rows, gathered, .. } = &mut *state;
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             if shard.rows() > 0 {
                 *current_rows += shard.rows();
+                *gathered += shard.rows();
                 current.merge(&shard);
                 shard.reset();
             }
         }
+        state
+    }
+
+    /// Puts together what was seen, and ends the window if it is full or old enough. Gives back
+    /// whether it ended.
+    pub fn gather(&self, config: &DriftConfig, now: Instant, wall: SystemTime) -> bool {
+        let mut state = self.up_to_now();
         let age = now.saturating_duration_since(state.current_since);
         let full = state.current_rows >= config.window_rows;
         let old = age >= Duration::from_secs(config.window_seconds) && state.current_rows > 0;
