@@ -37,6 +37,10 @@ const LOADS_MAX: usize = 4;
 /// Looking at a large registry must not become a job of its own: it rests this many times longer
 /// than it works.
 const REST: u32 = 20;
+/// Instances end on threads of their own, and some engines free their last memory with the thread.
+const TRIM_AFTER: Duration = Duration::from_millis(250);
+/// And a busy machine may need longer for that: once more then.
+const TRIM_AGAIN: Duration = Duration::from_secs(2);
 /// How long the end waits for loads that are under way.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the start waits for versions that somebody is still writing.
@@ -61,6 +65,9 @@ pub struct Worker {
     started: Instant,
     settled: bool,
     next_look: Instant,
+    /// When to give back what unloaded models left.
+    trim_at: Option<Instant>,
+    trims_again: bool,
     /// What was said about the directory the last time, so that it is said once.
     complaint: Option<String>,
 }
@@ -92,6 +99,8 @@ impl Worker {
             started: Instant::now(),
             settled: false,
             next_look: Instant::now(),
+            trim_at: None,
+            trims_again: false,
             complaint: None,
         }
     }
@@ -108,6 +117,7 @@ impl Worker {
             }
             self.act();
             self.let_go();
+            self.trim();
             self.announce_start();
             self.answer_loads();
             match self.events.recv_timeout(self.patience()) {
@@ -136,7 +146,17 @@ impl Worker {
 
     /// How long nothing can have to be done, unless somebody speaks.
     fn patience(&self) -> Duration {
-        self.next_look.saturating_duration_since(Instant::now()).min(self.config.poll)
+        let next = self.trim_at.map_or(self.next_look, |at| at.min(self.next_look));
+        next.saturating_duration_since(Instant::now()).min(self.config.poll)
+    }
+
+    /// Gives back what models left that are gone.
+    fn trim(&mut self) {
+        if self.trim_at.is_some_and(|at| at <= Instant::now()) {
+            heap::trim();
+            let again = std::mem::take(&mut self.trims_again);
+            self.trim_at = again.then(|| Instant::now() + TRIM_AGAIN);
+        }
     }
 
     /// Sees what lies in the directory. At the start every model counts as new.
@@ -368,7 +388,7 @@ impl Worker {
         for (servable, id) in gone {
             tracing::info!(model = %servable.id, "version unloaded");
             drop(servable);
-            heap::trim();
+            (self.trim_at, self.trims_again) = (Some(Instant::now() + TRIM_AFTER), true);
             let Some(id) = id else { continue };
             let state = self.record_state(&id);
             if state == Some(VersionState::Draining) {

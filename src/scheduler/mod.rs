@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use crate::backend::{Executable, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::VersionSink;
-use crate::heap;
 use crate::infer::Computed;
 use crate::tensor::Tensor;
 use crate::tensor::batch::ShapeKey;
@@ -64,13 +63,7 @@ impl Scheduler {
             let shared = Arc::clone(&scheduler.shared);
             std::thread::Builder::new()
                 .name(format!("{model}#{index}"))
-                .spawn(move || {
-                    worker::run(&shared);
-                    drop(shared);
-                    // Whoever lets go last takes the engine and its weights along: this one, or
-                    // the owner, who does the same.
-                    heap::trim();
-                })
+                .spawn(move || worker::run(&shared))
                 .map_err(|error| {
                     Error::internal("a worker thread could not be started").with_detail(error)
                 })?;
@@ -156,7 +149,6 @@ fn deadline(policy: Option<&QueuePolicy>, terms: &Terms) -> Instant {
 }
 
 impl Drop for Scheduler {
-    /// Its owner calls [`heap::trim`] afterwards.
     fn drop(&mut self) {
         self.shared.close();
     }

@@ -29,7 +29,7 @@ def refused(*arguments: str, cwd) -> str:
         (["serve", "--http", "nowhere"], "http: expected IP:PORT"),
         (["serve", "--grpc", "127.0.0.1:99999"], "grpc: expected IP:PORT"),
         (["serve", "--backend", "tensorflow"], "onnxruntime"),
-        (["serve", "--log-format", "xml"], "expected auto, text or json"),
+        (["serve", "--log-format", "xml"], "expected auto, text, json or ecs"),
         (["serve", "--log-filter", "galen=loud"], "log filter"),
         (["serve", "--body-bytes-max", "1"], "limits.body_bytes_max: expected"),
         (["serve", "--request-timeout-ms", "soon"], "--request-timeout-ms"),

@@ -12,7 +12,7 @@ const BINS = [{ title: "Score" }, { title: "Cases", numeric: true },
 const SIZE = 220;
 
 export function performancePanel(report) {
-  if (!report?.declared) return null;
+  if (!report || report.declared === false) return null;
   const { overall } = report;
   return panel("performance", "Performance",
     facts([
