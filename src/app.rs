@@ -99,10 +99,11 @@ impl App {
         let mut addresses = Addresses::default();
         if let Some(address) = &server.metrics {
             let (render, upkeep) = (metrics.handle(), metrics.handle());
-            let (performance, kept) = (service.clone(), Arc::clone(&metrics));
+            // Its thread outlives a failed start: it must not hold the service.
+            let performance = service.publisher(Arc::clone(&metrics));
             let source = scrape::Source {
                 render: Arc::new(move || {
-                    performance.publish_performance(&kept);
+                    performance();
                     render.render()
                 }),
                 upkeep: Arc::new(move || upkeep.run_upkeep()),

@@ -96,9 +96,11 @@ impl Service {
         Err(Error::invalid(text).with_violations(report.invalid))
     }
 
-    /// Tells the metrics how every version does. It takes a sort of its labelled answers.
-    pub fn publish_performance(&self, metrics: &Metrics) {
-        self.0.statistics.performance.publish(metrics);
+    /// Tells the metrics how every version does. It takes a sort of its labelled answers. What is
+    /// given back does not keep the service, and so not the registry, alive.
+    pub fn publisher(&self, metrics: Arc<Metrics>) -> impl Fn() + Send + Sync + use<> {
+        let statistics = Arc::clone(&self.0.statistics);
+        move || statistics.performance.publish(&metrics)
     }
 }
 

@@ -16,7 +16,7 @@ MODELS = ("ecg-rhythm", "breast-cancer")
 
 LAYERS, WIDTH = 12, 1024  # 4 MiB each.
 # What may stay of the weights, in all cycles together: the first request's own first costs.
-REST_MAX = 0.25
+REST_MAX = 0.5
 
 
 def load(server: Server, model: str):
