@@ -85,6 +85,11 @@ impl TraceContext {
     }
 }
 
+/// Whole microseconds, as logs and counters have them.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Lower-case hexadecimal digits; `format!` takes ten times as long, twice per request.
 pub fn hex(value: u128, digits: u32) -> String {
     let mut text = String::with_capacity(digits as usize);

@@ -1,6 +1,8 @@
 //! Where requests go that name no version: to one version, split over several by a sticky hash, and
 //! mirrored to one that is only watched. Data and decisions; pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Label, Version};
@@ -123,6 +125,14 @@ impl Destination {
     pub fn parse(text: &str) -> Option<Self> {
         let version = Version::parse(text).map(Destination::Version);
         version.or_else(|| Label::new(text).map(Destination::Label))
+    }
+
+    /// The version that it is while labels point as they do.
+    pub fn version(&self, labels: &BTreeMap<Label, Version>) -> Option<Version> {
+        match self {
+            Destination::Version(version) => Some(*version),
+            Destination::Label(label) => labels.get(label).copied(),
+        }
     }
 
     /// What a caller wrote, or an error that says what was expected.

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use super::drift::{Complete, Verdict};
+use super::drift::Complete;
 use super::names::{self, Kind};
 use super::performance::{Counts, Summary};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
     VersionSink, VersionStateChanged,
 };
+use crate::infer::micros;
 use crate::model::ModelId;
 
 /// The registry of this process's metrics. Not global: a test may have many.
@@ -80,11 +81,11 @@ impl Metrics {
             }
             set(names::DRIFT_FEATURE_ALERT, f64::from(u8::from(verdict.is_alert())));
             let quality = seen.accumulator.quality();
-            let share = |count: u64| count as f64 / last.rows.max(1) as f64;
+            let share = |count: u64| count as f64 / last.window.rows().max(1) as f64;
             set(names::MISSING_SHARE, share(quality.missing));
             set(names::OUT_OF_RANGE_SHARE, share(quality.below_range + quality.above_range));
         }
-        let alert = last.verdicts.iter().any(Verdict::is_alert);
+        let alert = last.is_alert();
         self.gauge(names::DRIFT_ALERT, labels(id)).set(f64::from(u8::from(alert)));
     }
 
@@ -192,10 +193,6 @@ impl Observe for Metrics {
 }
 
 /// The sum and the distribution of one phase.
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 struct Phase {
     total_us: Counter,
     histogram: Histogram,

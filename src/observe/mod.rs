@@ -12,5 +12,7 @@ mod lines;
 pub mod metrics;
 pub mod names;
 pub mod performance;
+#[cfg(test)]
+mod sink;
 pub mod statistics;
 pub mod telemetry;

@@ -10,6 +10,7 @@ use super::loader::MemoryFiles;
 use super::manager::{LoadOrder, Reply, TrafficCall};
 use super::model::{Lying, Model, Pin};
 use super::steer::{Steering, Turn, promote, roll_back};
+use super::table::unknown;
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::model::{Label, ModelName, Version};
@@ -51,9 +52,8 @@ impl Worker {
         if dependents {
             self.unload_parts(name);
         }
-        let model = self.models.get_mut(name).ok_or_else(|| {
-            Error::not_found(format!("Request for unknown model: '{name}' is not found"))
-        })?;
+        let model =
+            self.models.get_mut(name).ok_or_else(|| unknown(name.as_str(), "is not found"))?;
         (model.memory, model.override_manifest) = (None, None);
         model.pin = Pin::Unloaded(model.looks());
         self.act();
@@ -67,13 +67,9 @@ impl Worker {
         label: &Label,
         version: Option<Version>,
     ) -> Result<()> {
-        let model = self.models.get(name).ok_or_else(|| {
-            Error::not_found(format!("Request for unknown model: '{name}' is not found"))
-        })?;
+        let model = self.models.get(name).ok_or_else(|| unknown(name.as_str(), "is not found"))?;
         if let Some(version) = version.filter(|version| !model.lying.contains_key(version)) {
-            return Err(Error::not_found(format!(
-                "Request for unknown model: '{name}' version {version} is not found"
-            )));
+            return Err(unknown(name.as_str(), &format!("version {version} is not found")));
         }
         self.labels.set(name, model.effective(), label, version)?;
         let number = version.map(Version::number);
@@ -83,9 +79,7 @@ impl Worker {
     }
 
     pub(super) fn turn_traffic(&mut self, name: &ModelName, call: TrafficCall) -> Result<()> {
-        let model = self.models.get(name).ok_or_else(|| {
-            Error::not_found(format!("Request for unknown model: '{name}' is not found"))
-        })?;
+        let model = self.models.get(name).ok_or_else(|| unknown(name.as_str(), "is not found"))?;
         let manifest = Arc::clone(model.effective());
         let before = self.traffic.of(name, &manifest);
         let entry = model.entry(Instant::now());

@@ -255,14 +255,14 @@ impl Model {
 
     /// The version that a destination is, of those that lie there.
     pub fn destination(&self, to: &Destination) -> Result<Version> {
-        let version = match to {
-            Destination::Version(version) => Some(*version),
-            Destination::Label(label) => self.labels.get(label).copied(),
-        };
-        version.filter(|version| self.lying.contains_key(version)).ok_or_else(|| {
-            let name = &self.name;
-            Error::not_found(format!("Request for unknown model: '{name}' has no version '{to}'"))
-        })
+        to.version(&self.labels).filter(|version| self.lying.contains_key(version)).ok_or_else(
+            || {
+                let name = &self.name;
+                Error::not_found(format!(
+                    "Request for unknown model: '{name}' has no version '{to}'"
+                ))
+            },
+        )
     }
 
     /// Takes a new direction, if it is one: a route that goes on keeps its counts.

@@ -63,10 +63,7 @@ pub struct OutputCounts {
 
 impl Route {
     pub fn new(steering: Steering, labels: &BTreeMap<Label, Version>) -> Self {
-        let version = |to: &Destination| match to {
-            Destination::Version(version) => Some(*version),
-            Destination::Label(label) => labels.get(label).copied(),
-        };
+        let version = |to: &Destination| to.version(labels);
         let default = Traffic::default();
         let policy = steering.policy.as_ref().unwrap_or(&default);
         let base = policy.to.as_ref().and_then(version);

@@ -81,18 +81,32 @@ impl ModelTable {
 
     /// The servable a request means. The words are Triton's: its clients match on them.
     pub fn resolve(&self, name: &str, selector: Selector<'_>) -> Result<&Arc<Servable>> {
-        let Some(model) = self.models.get(name) else {
-            return Err(unknown(name, "is not found"));
-        };
+        self.find(name, selector).map(|(_, servable)| servable)
+    }
+
+    /// The same, with its model.
+    pub fn find(
+        &self,
+        name: &str,
+        selector: Selector<'_>,
+    ) -> Result<(&ModelEntry, &Arc<Servable>)> {
+        let model = self.models.get(name).ok_or_else(|| unknown(name, "is not found"))?;
+        Ok((model, model.choose(name, selector)?))
+    }
+}
+
+impl ModelEntry {
+    /// The version that a selector means, of the model called `name`.
+    fn choose(&self, name: &str, selector: Selector<'_>) -> Result<&Arc<Servable>> {
         let version = match selector {
-            Selector::Latest => return model.base().ok_or_else(|| none_of(name, model)),
+            Selector::Latest => return self.base().ok_or_else(|| none_of(name, self)),
             Selector::Exact(version) => version,
-            Selector::Label(label) => match model.labels.get(label) {
+            Selector::Label(label) => match self.labels.get(label) {
                 Some(version) => *version,
                 None => return Err(unknown(name, &format!("label '{label}' is not found"))),
             },
         };
-        match model.versions.get(&version) {
+        match self.versions.get(&version) {
             Some(entry) if !entry.state.is_retired() => entry.servable.as_ref().ok_or_else(|| {
                 let why = format!("is not at ready state: it is {}", entry.state);
                 Error::not_ready(format!("model '{name}', version {version} {why}"))
@@ -102,7 +116,8 @@ impl ModelTable {
     }
 }
 
-fn unknown(name: &str, what: &str) -> Error {
+/// A model, or something of it, that is not there; in Triton's words.
+pub(super) fn unknown(name: &str, what: &str) -> Error {
     Error::not_found(format!("Request for unknown model: '{}' {what}", quoted(name)))
 }
 

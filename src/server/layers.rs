@@ -21,7 +21,7 @@ use tower::Service;
 use super::patience::Timer;
 use crate::config::Limits;
 use crate::error::quoted;
-use crate::infer::{RequestContext, TraceContext};
+use crate::infer::{RequestContext, TraceContext, micros};
 
 /// The caller's id of a request; made up where there is none, and always given back.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -151,7 +151,6 @@ impl Line {
         }
         // A gRPC answer that is no error carries its code behind the body.
         let code = headers.get("grpc-status").and_then(|code| code.to_str().ok());
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let record = context.record.get();
         let timings = record.map(|record| record.timings).unwrap_or_default();
         macro_rules! line {

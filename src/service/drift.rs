@@ -68,10 +68,9 @@ impl Service {
         let state = watched.state();
         let last = state.last.as_ref();
         let (features, outputs) = reports(&watched, last, &state.current);
-        let alerts = |verdict: &Verdict| verdict.is_alert();
         let status = match last {
             None => DriftStatus::Warming,
-            Some(last) if last.verdicts.iter().any(alerts) => DriftStatus::Alert,
+            Some(last) if last.is_alert() => DriftStatus::Alert,
             Some(_) => DriftStatus::Ok,
         };
         let reasons = last.map(|last| {
@@ -89,9 +88,9 @@ impl Service {
             window_rows: config.window_rows,
             window_seconds: config.window_seconds,
             snapshot_seconds: config.snapshot_seconds,
-            current_rows: state.current_rows,
+            current_rows: state.current.rows(),
             completed: state.completed,
-            last: last.map(|last| (last.rows, last.at)),
+            last: last.map(|last| (last.window.rows(), last.at)),
             restored_at: state.restored_at,
             features,
             outputs,
@@ -109,7 +108,7 @@ impl Service {
 
     /// The counts of a version, for another replica.
     pub fn drift_state(&self, model: &str, selector: Selector<'_>) -> Result<Snapshot> {
-        snapshot::export(&*self.watched(model, selector)?, SystemTime::now())
+        Ok(snapshot::export(&*self.watched(model, selector)?, SystemTime::now()))
     }
 
     /// Adds the running window of another replica to this one's.

@@ -195,13 +195,14 @@ impl Target {
         rows: usize,
         inputs: Vec<Tensor>,
     ) -> Result<Computed> {
-        let outcome = self.answer(call, rows, inputs.clone()).await;
+        let copy = ticket.mirrors().then(|| inputs.clone());
+        let outcome = self.answer(call, rows, inputs).await;
         // Requests that do not fit the signature never come here: what fails, fails in the engine
         // or its queue.
         let failed = outcome.is_err();
         ticket.settle(self.id().name.as_str(), call.context.received_at.elapsed(), failed);
-        if let Ok(answer) = &outcome {
-            ticket.mirror(self, inputs, answer);
+        if let (Ok(answer), Some(copy)) = (&outcome, copy) {
+            ticket.mirror(self, copy, answer);
         }
         outcome
     }

@@ -8,7 +8,7 @@ use super::inference::Call;
 use super::{Service, Target};
 use crate::error::Result;
 use crate::event::ShadowCompared;
-use crate::infer::{Computed, RequestContext};
+use crate::infer::{Computed, RequestContext, micros};
 use crate::model::traffic::{Destination, Traffic, Window};
 use crate::model::{Selector, Version};
 use crate::registry::{Counts, OutputCounts, Route, Servable, TrafficCall};
@@ -69,14 +69,11 @@ impl Service {
         selector: Selector<'_>,
     ) -> Result<Target> {
         let table = self.0.table.load();
-        let mut target = Target::of(Arc::clone(table.resolve(name, selector)?));
-        let Some(entry) = table.models.get(name).filter(|_| selector == Selector::Latest) else {
-            return Ok(target);
-        };
-        let Some((route, policy)) = entry
-            .route
-            .as_ref()
-            .and_then(|route| route.steering.policy.as_ref().map(|policy| (route, policy)))
+        let (entry, servable) = table.find(name, selector)?;
+        let mut target = Target::of(Arc::clone(servable));
+        let route = entry.route.as_ref().filter(|_| selector == Selector::Latest);
+        let Some((route, policy)) =
+            route.and_then(|route| route.steering.policy.as_ref().map(|policy| (route, policy)))
         else {
             return Ok(target);
         };
@@ -195,6 +192,11 @@ impl Ticket {
         });
     }
 
+    /// Whether a copy goes to a shadow.
+    pub(super) fn mirrors(&self) -> bool {
+        self.shadow.is_some()
+    }
+
     /// Sends a copy to the shadow, and compares when both are there. The caller waits for nothing.
     pub(super) fn mirror(&self, primary: &Target, inputs: Vec<Tensor>, answer: &Computed) {
         let Some(shadow) = self.shadow.clone() else { return };
@@ -286,8 +288,4 @@ fn compared(
     counts.rows += rows as u64;
     counts.rows_agreeing += agreeing;
     Some(ShadowCompared { rows: rows as u64, agreeing })
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -156,12 +156,6 @@ impl Watched {
         let outputs = self.profile.outputs.iter();
         features.chain(outputs.map(|output| format!("output:{}", output.name()))).collect()
     }
-
-    /// Whether any feature or output is in alert.
-    pub fn is_alert(&self) -> bool {
-        let state = self.state();
-        state.last.as_ref().is_some_and(|last| last.verdicts.iter().any(Verdict::is_alert))
-    }
 }
 
 /// Ticks until nobody holds the monitor any more.

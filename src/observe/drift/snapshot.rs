@@ -50,27 +50,27 @@ fn seconds(at: SystemTime) -> u64 {
 
 /// Writes down where a version stands.
 pub fn save(folder: &Path, watched: &Watched) -> Result<()> {
-    state::save(folder, &file(watched), &export(watched, SystemTime::now())?)
+    state::save(folder, &file(watched), &export(watched, SystemTime::now()))
 }
 
 /// Where a version stands, for a file or for another replica.
-pub fn export(watched: &Watched, now: SystemTime) -> Result<Snapshot> {
+pub fn export(watched: &Watched, now: SystemTime) -> Snapshot {
     let state = watched.up_to_now();
     let last = state.last.as_ref().map(|last| SavedComplete {
         window: last.window.save(),
         at_s: seconds(last.at),
         streaks: last.verdicts.iter().map(|verdict| verdict.streak).collect(),
     });
-    Ok(Snapshot {
+    Snapshot {
         schema: SCHEMA.to_owned(),
-        profile: watched.profile.digest()?,
+        profile: watched.digest.clone(),
         saved_at_s: seconds(now),
         rows: state.gathered,
         dropped: watched.dropped(),
         completed: state.completed,
         current: state.current.save(),
         last,
-    })
+    }
 }
 
 /// Takes up where the last process stood. Without a file, or with one of another profile, nothing.
@@ -78,7 +78,7 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
     let Some(kept) = state::open::<Option<Snapshot>>(folder, &file(watched))? else {
         return Ok(());
     };
-    if kept.schema != SCHEMA || kept.profile != watched.profile.digest()? {
+    if kept.schema != SCHEMA || kept.profile != watched.digest {
         tracing::info!(model = %watched.id, "another profile: drift is counted from anew");
         return Ok(());
     }
@@ -97,10 +97,10 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
             verdict.streak = *streak;
         }
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(last.at_s);
-        Ok(Complete { rows: window.rows(), window, at, verdicts })
+        Ok(Complete { window, at, verdicts })
     });
     state.last = last.transpose()?;
-    (state.current_rows, state.current) = (current.rows(), current);
+    state.current = current;
     state.completed = kept.completed;
     state.gathered = kept.rows;
     state.restored_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(kept.saved_at_s));
@@ -114,14 +114,13 @@ pub fn merge(watched: &Watched, other: &Snapshot) -> Result<()> {
     if other.schema != SCHEMA {
         return Err(Error::invalid(format!("schema: expected \"{SCHEMA}\"")));
     }
-    if other.profile != watched.profile.digest()? {
+    if other.profile != watched.digest {
         return Err(Error::invalid("profile: these counts were made against another profile"));
     }
     let mut state = watched.state();
     if !state.current.add(&other.current) {
         return Err(Error::invalid("current: the counts do not fit the profile"));
     }
-    state.current_rows += other.current.rows;
     state.gathered += other.current.rows;
     drop(state);
     watched.resume(other.current.rows, 0);

@@ -184,7 +184,7 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     let (inputs, outputs) = tensors(rows(&mut fastrand::Rng::with_seed(9), 77));
     before.answered(&inputs, &outputs);
     // What was not put together yet is written down, too.
-    assert_eq!(before.state().current_rows, 0);
+    assert_eq!(before.state().current.rows(), 0);
     snapshot::save(&folder, &before).unwrap();
 
     let after = watched(Instant::now());
@@ -195,17 +195,17 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     {
         let (a, b) = (after.state(), before.state());
         assert_eq!(a.current, b.current);
-        assert_eq!((a.current_rows, a.completed, a.gathered), (77, 2, 2077));
+        assert_eq!((a.current.rows(), a.completed, a.gathered), (77, 2, 2077));
         assert!(a.restored_at.is_some());
         let judged = judge(&after.profile, &a.current, &[]);
         assert!(judged.iter().all(|verdict| !verdict.sufficient));
     }
     // Another replica's window comes on top.
-    let other = snapshot::export(&before, SystemTime::now()).unwrap();
+    let other = snapshot::export(&before, SystemTime::now());
     snapshot::merge(&after, &other).unwrap();
     let counted = |watched: &Watched| {
         let state = watched.state();
-        (state.current_rows, state.gathered)
+        (state.current.rows(), state.gathered)
     };
     assert_eq!(counted(&after), (154, 2154));
     // No sum of counts from elsewhere overflows.

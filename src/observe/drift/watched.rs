@@ -20,6 +20,8 @@ const SHARDS: usize = 4;
 pub struct Watched {
     pub id: ModelId,
     pub profile: Profile,
+    /// Of the profile: what was counted against it fits no other.
+    pub digest: String,
     batched: bool,
     sample: f64,
     shards: [Mutex<Window>; SHARDS],
@@ -33,7 +35,6 @@ pub struct Watched {
 pub struct State {
     /// The window that is being filled.
     pub current: Window,
-    pub current_rows: u64,
     /// Rows of all windows since the version began, this one's with them.
     pub gathered: u64,
     pub current_since: Instant,
@@ -49,10 +50,16 @@ pub struct State {
 #[derive(Clone)]
 pub struct Complete {
     pub window: Window,
-    pub rows: u64,
     pub at: SystemTime,
     /// Of the features, and then of the outputs.
     pub verdicts: Vec<Verdict>,
+}
+
+impl Complete {
+    /// Whether any feature or output is in alert.
+    pub fn is_alert(&self) -> bool {
+        self.verdicts.iter().any(Verdict::is_alert)
+    }
 }
 
 impl Watched {
@@ -67,6 +74,7 @@ impl Watched {
         Ok(Self {
             id: id.clone(),
             profile: profile.clone(),
+            digest: profile.digest()?,
             batched: contract.batched,
             sample: config.sample_percent / 100.0,
             shards: std::array::from_fn(|_| Mutex::new(empty.clone())),
@@ -74,7 +82,6 @@ impl Watched {
             dropped: AtomicU64::new(0),
             state: Mutex::new(State {
                 current: empty,
-                current_rows: 0,
                 gathered: 0,
                 current_since: now,
                 last: None,
@@ -110,11 +117,10 @@ impl Watched {
     /// What was put together, with all that was seen up to now.
     pub fn up_to_now(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
-        let State { current, current_rows, gathered, .. } = &mut *state;
+        let State { current, gathered, .. } = &mut *state;
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             if shard.rows() > 0 {
-                *current_rows += shard.rows();
                 *gathered += shard.rows();
                 current.merge(&shard);
                 shard.reset();
@@ -128,18 +134,18 @@ impl Watched {
     pub fn gather(&self, config: &DriftConfig, now: Instant, wall: SystemTime) -> bool {
         let mut state = self.up_to_now();
         let age = now.saturating_duration_since(state.current_since);
-        let full = state.current_rows >= config.window_rows;
-        let old = age >= Duration::from_secs(config.window_seconds) && state.current_rows > 0;
+        let full = state.current.rows() >= config.window_rows;
+        let old = age >= Duration::from_secs(config.window_seconds) && state.current.rows() > 0;
         if !(full || old) {
             return false;
         }
         let before = state.last.as_ref().map(|last| &last.verdicts[..]).unwrap_or_default();
         let verdicts = judge(&self.profile, &state.current, before);
-        let (window, rows) = (state.current.clone(), state.current_rows);
-        state.last = Some(Complete { window, rows, at: wall, verdicts });
+        let window = state.current.clone();
+        state.last = Some(Complete { window, at: wall, verdicts });
         state.completed += 1;
         state.current.reset();
-        (state.current_rows, state.current_since) = (0, now);
+        state.current_since = now;
         true
     }
 }

@@ -4,21 +4,20 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::get;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::openapi::MONITORING;
 use super::super::openapi::bodies::Problem;
 use super::super::origin::Own;
-use super::super::path::{ModelPath, context};
-use super::super::{Door, body, reply};
-use super::labels::done;
+use super::super::path::ModelPath;
+use super::super::{Door, reply};
+use super::outcome::{Caller, FormatQuery, csv, report, text};
 use super::time::rfc3339;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, quoted};
 use crate::model::profile::Feature;
 use crate::service::{DriftReport, DriftSnapshot, DriftStatus, FeatureReport};
 
@@ -32,17 +31,6 @@ pub fn routes() -> Router<Door> {
         .route("/models/{model}/drift/state", state())
         .route("/models/{model}/versions/{version}/drift/state", state())
 }
-
-/// `json`, or `csv`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Format {
-    #[serde(default)]
-    format: Option<String>,
-}
-
-/// Said in our own words where it is none.
-pub type FormatQuery = std::result::Result<Query<Format>, QueryRejection>;
 
 /// Drift of one version.
 #[derive(Serialize, ToSchema)]
@@ -193,11 +181,8 @@ pub async fn show(
     request: Request,
 ) -> Response<Body> {
     let outcome = path.selector().and_then(|selector| door.service.drift(&path.model, selector));
-    let outcome = outcome.and_then(|report| match wants_csv(&format)? {
-        true => Ok(reply::reply(StatusCode::OK, reply::CSV, drift_csv(&report))),
-        false => Ok(reply::json(StatusCode::OK, &Drift::from(report))),
-    });
-    outcome.unwrap_or_else(|error| refuse(&error, &request))
+    let outcome = outcome.and_then(|found| report(&format, &Drift::from(found), drift_csv));
+    outcome.unwrap_or_else(|error| Caller::of(&request).refuse(&error))
 }
 
 /// Data quality of a model
@@ -221,14 +206,8 @@ pub async fn quality(
     request: Request,
 ) -> Response<Body> {
     let outcome = path.selector().and_then(|selector| door.service.drift(&path.model, selector));
-    let outcome = outcome.and_then(|report| {
-        let quality = Quality::from(report);
-        match wants_csv(&format)? {
-            true => Ok(reply::reply(StatusCode::OK, reply::CSV, quality_csv(&quality))),
-            false => Ok(reply::json(StatusCode::OK, &quality)),
-        }
-    });
-    outcome.unwrap_or_else(|error| refuse(&error, &request))
+    let outcome = outcome.and_then(|found| report(&format, &Quality::from(found), quality_csv));
+    outcome.unwrap_or_else(|error| Caller::of(&request).refuse(&error))
 }
 
 /// Counts of a version, for another replica
@@ -245,7 +224,7 @@ pub async fn export(State(door): State<Door>, path: ModelPath, request: Request)
     let state = state.and_then(|selector| door.service.drift_state(&path.model, selector));
     match state {
         Ok(state) => reply::json(StatusCode::OK, &state),
-        Err(error) => refuse(&error, &request),
+        Err(error) => Caller::of(&request).refuse(&error),
     }
 }
 
@@ -273,29 +252,13 @@ pub async fn merge(
     path: ModelPath,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = async {
-        let (parts, body) = request.into_parts();
-        let text = body::collect(&parts.headers, body, door.body_bytes_max).await?;
-        let other: DriftSnapshot = serde_json::from_slice(&text)
+        let other: DriftSnapshot = serde_json::from_slice(&text(&door, request).await?)
             .map_err(|error| Error::invalid(quoted(&error.to_string())))?;
         door.service.merge_drift(&path.model, path.selector()?, &other)
     };
-    done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
-}
-
-fn refuse(error: &Error, request: &Request) -> Response<Body> {
-    let id = context(request.extensions()).ok();
-    reply::problem(error, None, id.as_ref().map(|context| context.id.as_str()))
-}
-
-pub fn wants_csv(query: &FormatQuery) -> Result<bool> {
-    let format = query.as_ref().map(|Query(query)| query.format.as_deref());
-    match format {
-        Ok(None | Some("json")) => Ok(false),
-        Ok(Some("csv")) => Ok(true),
-        _ => Err(Error::invalid("query: expected format=json or format=csv, and nothing else")),
-    }
+    caller.done(outcome.await)
 }
 
 impl From<DriftReport> for Drift {
@@ -433,18 +396,17 @@ impl From<DriftReport> for Quality {
 }
 
 /// One line a feature; names are quoted where they need it.
-fn drift_csv(report: &DriftReport) -> String {
+fn drift_csv(drift: &Drift) -> String {
     let header = "feature,status,rows,psi,psi_floor,kl,js,hellinger,total_variation,chi2_p,reasons";
-    let lists = [("", &report.features), ("output:", &report.outputs)];
+    let lists = [("", &drift.features), ("output:", &drift.outputs)];
     let lines = lists.iter().flat_map(|(prefix, list)| {
-        list.iter().map(move |report| {
-            let feature = DriftFeature::from(report.clone());
+        list.iter().map(move |feature| {
             let mut cells = vec![
                 format!("{prefix}{}", feature.name),
                 feature.status.to_owned(),
                 feature.rows.to_string(),
             ];
-            let scores = feature.scores.map(|s| {
+            let scores = feature.scores.as_ref().map(|s| {
                 [s.psi, s.psi_floor, s.kl, s.js, s.hellinger, s.total_variation, s.chi2_p]
             });
             cells.extend((0..7).map(|place| {
@@ -479,13 +441,4 @@ fn quality_csv(quality: &Quality) -> String {
         cells
     });
     csv(header, lines)
-}
-
-pub fn csv(header: &str, lines: impl Iterator<Item = Vec<String>>) -> String {
-    let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    };
-    let lines = lines.map(|cells| cells.iter().map(quoted).collect::<Vec<_>>().join(","));
-    [header.to_owned()].into_iter().chain(lines).map(|line| line + "\n").collect()
 }

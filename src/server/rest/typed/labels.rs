@@ -3,15 +3,15 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{Response, StatusCode};
+use axum::http::Response;
 use axum::routing::put;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::super::Door;
 use super::super::openapi::CATALOG;
 use super::super::openapi::bodies::Problem;
-use super::super::path::context;
-use super::super::{Door, body, reply};
+use super::outcome::{Caller, text};
 use crate::error::{Error, Result};
 use crate::model::Version;
 
@@ -48,13 +48,12 @@ pub async fn set(
     Path((model, label)): Path<(String, String)>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = async {
-        let (parts, body) = request.into_parts();
-        let text = body::collect(&parts.headers, body, door.body_bytes_max).await?;
-        door.service.set_label(&model, &label, Some(target(&text)?)).await
+        let version = target(&text(&door, request).await?)?;
+        door.service.set_label(&model, &label, Some(version)).await
     };
-    done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome.await)
 }
 
 /// Take a label away
@@ -72,24 +71,13 @@ pub async fn remove(
     Path((model, label)): Path<(String, String)>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = door.service.set_label(&model, &label, None).await;
-    done(outcome, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome)
 }
 
 fn target(text: &[u8]) -> Result<Version> {
     let expected = || Error::invalid("expected {\"version\": \"N\"} with a positive integer");
     let target: LabelTarget = serde_json::from_slice(text).map_err(|_| expected())?;
     Version::parse(&target.version).ok_or_else(expected)
-}
-
-pub fn done(outcome: Result<()>, request_id: Option<&str>) -> Response<Body> {
-    match outcome {
-        Ok(()) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        }
-        Err(error) => reply::problem(&error, None, request_id),
-    }
 }

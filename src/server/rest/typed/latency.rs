@@ -10,8 +10,9 @@ use utoipa::ToSchema;
 
 use super::super::openapi::CATALOG;
 use super::super::openapi::bodies::Problem;
-use super::super::path::{ModelPath, context};
+use super::super::path::ModelPath;
 use super::super::{Door, reply};
+use super::outcome::Caller;
 use crate::model::ModelId;
 use crate::service::{BOUNDS_US, Latency, Spread, quantile};
 
@@ -115,10 +116,7 @@ fn show(door: &Door, path: &ModelPath, request: &Request) -> Response<Body> {
     let selected = path.selector();
     match selected.and_then(|selector| door.service.latency(&path.model, selector)) {
         Ok((id, latency)) => reply::json(StatusCode::OK, &report(&id, latency)),
-        Err(error) => {
-            let id = context(request.extensions()).ok();
-            reply::problem(&error, None, id.as_ref().map(|context| context.id.as_str()))
-        }
+        Err(error) => Caller::of(request).refuse(&error),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod drift;
 pub mod labels;
 pub mod latency;
+mod outcome;
 pub mod performance;
 mod request;
 mod response;
@@ -28,6 +29,7 @@ use crate::error::Result;
 use crate::infer::RequestContext;
 use crate::model::Selector;
 use crate::service::{ModelStatus, Target, VersionStatus};
+use outcome::Caller;
 
 pub fn routes() -> Router<Door> {
     Router::new()
@@ -111,10 +113,7 @@ pub async fn list(State(door): State<Door>) -> Response<Body> {
 pub async fn show(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
     match door.service.model(&path.model) {
         Ok(status) => reply::json(StatusCode::OK, &describe(&door, status)),
-        Err(error) => {
-            let context = context(request.extensions()).ok();
-            reply::problem(&error, None, context.as_ref().map(|context| context.id.as_str()))
-        }
+        Err(error) => Caller::of(&request).refuse(&error),
     }
 }
 

@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use super::super::openapi::MONITORING;
 use super::super::openapi::bodies::{Problem, ProblemEntry};
 use super::super::origin::Own;
-use super::super::path::{ModelPath, context};
-use super::super::{Door, body, reply};
-use super::drift::{FormatQuery, csv, wants_csv};
+use super::super::path::ModelPath;
+use super::super::{Door, reply};
+use super::outcome::{Caller, FormatQuery, csv, report, text};
 use crate::error::{Error, Result};
 use crate::model::ModelId;
 use crate::service::{FeedbackReport, Label, PerformanceReport, PerformanceSummary};
@@ -176,9 +176,10 @@ const ASSUMES: &str =
 
 /// Performance of a model
 ///
-/// Labelled answers against what became true, for versions that declare `[performance]`. A
-/// version is chosen with `/models/{model}/versions/{version}/performance`; `?format=csv` gives one
-/// line for all and one for each subgroup.
+/// Labelled answers against what became true, for versions that declare `[performance]`; for
+/// others `declared` is false. A version is chosen with
+/// `/models/{model}/versions/{version}/performance`; `?format=csv` gives one line for all and one
+/// for each subgroup.
 #[utoipa::path(get, path = "/models/{model}/performance", tag = MONITORING,
     operation_id = "show_performance",
     params(("model" = String, Path), ("format" = Option<String>, Query, description = "`csv`")),
@@ -187,7 +188,7 @@ const ASSUMES: &str =
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Another format"),
         (status = 404, body = Problem, content_type = "application/problem+json",
-            description = "No such model, or it declares no [performance]"),
+            description = "No such model"),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "Not ready")))]
 pub async fn show(
@@ -196,16 +197,10 @@ pub async fn show(
     format: FormatQuery,
     request: Request,
 ) -> Response<Body> {
-    let report = path.selector();
-    let report = report.and_then(|selector| door.service.performance(&path.model, selector));
-    let outcome = report.and_then(|(id, report)| {
-        let performance = Performance::from((id, report));
-        match wants_csv(&format)? {
-            true => Ok(reply::reply(StatusCode::OK, reply::CSV, table(&performance))),
-            false => Ok(reply::json(StatusCode::OK, &performance)),
-        }
-    });
-    outcome.unwrap_or_else(|error| refuse(&error, &request))
+    let found = path.selector();
+    let found = found.and_then(|selector| door.service.performance(&path.model, selector));
+    let outcome = found.and_then(|found| report(&format, &Performance::from(found), table));
+    outcome.unwrap_or_else(|error| Caller::of(&request).refuse(&error))
 }
 
 /// Say what became true
@@ -234,22 +229,15 @@ pub async fn feedback(
     path: ModelPath,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = async {
-        let (parts, body) = request.into_parts();
-        let text = body::collect(&parts.headers, body, door.body_bytes_max).await?;
-        let labels = labels(&text)?;
+        let labels = labels(&text(&door, request).await?)?;
         door.service.feedback(&path.model, path.selector()?, &labels)
     };
     match outcome.await {
         Ok(report) => reply::json(StatusCode::OK, &FeedbackAnswer::from(report)),
-        Err(error) => reply::problem(&error, None, id.as_ref().map(|context| context.id.as_str())),
+        Err(error) => caller.refuse(&error),
     }
-}
-
-fn refuse(error: &Error, request: &Request) -> Response<Body> {
-    let id = context(request.extensions()).ok();
-    reply::problem(error, None, id.as_ref().map(|context| context.id.as_str()))
 }
 
 /// serde's own words would repeat values.

@@ -13,9 +13,8 @@ use utoipa::ToSchema;
 use super::super::openapi::CATALOG;
 use super::super::openapi::bodies::Problem;
 use super::super::origin::Own;
-use super::super::path::context;
-use super::super::{Door, body, reply};
-use super::labels::done;
+use super::super::{Door, reply};
+use super::outcome::{Caller, text};
 use crate::error::{Error, Result, quoted};
 use crate::model::traffic::{Destination, Traffic};
 use crate::service::{ArmReport, TrafficReport};
@@ -147,10 +146,7 @@ pub async fn show(
 ) -> Response<Body> {
     match door.service.traffic(&model) {
         Ok(report) => reply::json(StatusCode::OK, &TrafficState::from(report)),
-        Err(error) => {
-            let id = context(request.extensions()).ok();
-            reply::problem(&error, None, id.as_ref().map(|context| context.id.as_str()))
-        }
+        Err(error) => Caller::of(&request).refuse(&error),
     }
 }
 
@@ -177,12 +173,12 @@ pub async fn set(
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = async {
         let policy: Traffic = read(&door, request).await?;
         door.service.set_traffic(&model, Some(policy)).await
     };
-    done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome.await)
 }
 
 /// Let unversioned requests go as the configuration says
@@ -199,9 +195,9 @@ pub async fn reset(
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = door.service.set_traffic(&model, None).await;
-    done(outcome, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome)
 }
 
 /// Promote a version
@@ -228,12 +224,12 @@ pub async fn promote(
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = async {
         let Promotion { to } = read(&door, request).await?;
         door.service.promote(&model, Destination::required(&to)?).await
     };
-    done(outcome.await, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome.await)
 }
 
 /// Roll back
@@ -257,15 +253,14 @@ pub async fn roll_back(
     Path(model): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    let id = context(request.extensions()).ok();
+    let caller = Caller::of(&request);
     let outcome = door.service.roll_back(&model).await;
-    done(outcome, id.as_ref().map(|context| context.id.as_str()))
+    caller.done(outcome)
 }
 
 async fn read<T: for<'a> Deserialize<'a>>(door: &Door, request: Request) -> Result<T> {
-    let (parts, body) = request.into_parts();
-    let text = body::collect(&parts.headers, body, door.body_bytes_max).await?;
-    serde_json::from_slice(&text).map_err(|error| Error::invalid(quoted(&error.to_string())))
+    serde_json::from_slice(&text(door, request).await?)
+        .map_err(|error| Error::invalid(quoted(&error.to_string())))
 }
 
 impl From<Traffic> for TrafficPolicy {
