@@ -106,11 +106,11 @@ pub struct Turn {
 pub fn promote(before: &Steering, version: Version, now: Option<Version>) -> Turn {
     let policy = before.policy.clone().unwrap_or_default();
     let previous = now.filter(|now| *now != version).or(before.previous);
-    turn(before, policy, version, previous, None)
+    turn(before, policy, version, previous)
 }
 
 /// A split or a shadow ends; where there is none, requests go back to where they went before the
-/// last promotion.
+/// last promotion. With a `reason` it is a split's own verdict, which ends nothing else.
 pub fn roll_back(before: &Steering, reason: Option<String>) -> Result<Turn> {
     let mut policy = before.policy.clone().unwrap_or_default();
     if !policy.split.is_empty() || policy.shadow.is_some() {
@@ -119,10 +119,14 @@ pub fn roll_back(before: &Steering, reason: Option<String>) -> Result<Turn> {
         let steering = Steering { policy: Some(policy), by_call: true, previous, note: reason };
         return Ok(Turn { steering, label: None });
     }
+    if reason.is_some() {
+        // A verdict is on a split. Requests that came before a promotion may bring one after it.
+        return Err(Error::invalid("the split that is to be rolled back has ended already"));
+    }
     let version = before.previous.ok_or_else(|| {
         Error::invalid("there is nothing to roll back: no split, no shadow, and no promotion")
     })?;
-    Ok(turn(before, policy, version, None, reason))
+    Ok(turn(before, policy, version, None))
 }
 
 /// Where the policy goes to a label, the label moves; otherwise the policy names the version.
@@ -131,7 +135,6 @@ fn turn(
     mut policy: Traffic,
     version: Version,
     previous: Option<Version>,
-    reason: Option<String>,
 ) -> Turn {
     (policy.split, policy.shadow) = (Vec::new(), None);
     let label = match &policy.to {
@@ -141,7 +144,7 @@ fn turn(
             None
         }
     };
-    let note = reason.or_else(|| before.note.clone());
+    let note = before.note.clone();
     let steering = Steering { policy: Some(policy), by_call: true, previous, note };
     Turn { steering, label }
 }
@@ -194,6 +197,14 @@ mod tests {
         let back = roll_back(&before, Some("too slow".into())).unwrap();
         assert_eq!((to(&back).as_str(), back.steering.previous), ("1", Some(version(7))));
         assert_eq!(back.steering.note.as_deref(), Some("too slow"));
+    }
+
+    #[test]
+    fn a_verdict_on_a_split_that_has_ended_takes_no_promotion_back() {
+        let before = steering("[traffic]\nsplit = [{ to = 2, percent = 5 }]");
+        let promoted = promote(&before, version(2), Some(version(1))).steering;
+        assert!(roll_back(&promoted, Some("'2': too slow".into())).is_err());
+        assert!(roll_back(&promoted, None).is_ok(), "a person may");
     }
 
     #[test]
