@@ -66,6 +66,7 @@ doc: ## build the crate's pages into target/doc; the first one is the architectu
 venv: ## make target/venv and what else the end-to-end tests run
 	@tests/tools/venv.sh $(VENV) tests/requirements.txt
 	@$(PYTHON) tests/tools/fetch_perf_analyzer.py $(TOOLS)/perf_analyzer
+	@$(VENV)/bin/python tests/tools/fetch_minilm.py $(TARGET)/minilm
 	@tests/tools/fetch_browser.sh
 
 clean: ## remove everything that was built or fetched

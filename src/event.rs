@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::infer::Timings;
+use crate::infer::{Timings, TokenCount};
 use crate::model::performance::Outcome;
 use crate::model::{Contract, ModelId, Profile};
 use crate::tensor::Tensor;
@@ -76,6 +76,8 @@ pub struct BatchExecuted {
     pub requests: usize,
     /// The queue's part is each request's own, and 0 here.
     pub timings: Timings,
+    /// From an engine that computes text; zeros from others.
+    pub tokens: TokenCount,
 }
 
 /// Where a version stands was changed.

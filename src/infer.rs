@@ -147,6 +147,17 @@ pub struct InferResponse {
     pub timings: Timings,
 }
 
+/// Tokens of one engine call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Those of the callers' texts, special ones included.
+    pub given: u64,
+    /// Padding that was computed with them.
+    pub padding: u64,
+    /// Padding that was not, and would be if every text were made as long as the longest.
+    pub padding_spared: u64,
+}
+
 /// What the scheduler gives back for one request.
 #[derive(Debug)]
 pub struct Computed {

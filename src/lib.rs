@@ -64,6 +64,8 @@
 //!  -> registry::table    swapped atomically; then Ready is announced
 //! ```
 //!
+//! Files are read and never mapped: what is mapped may change beneath whoever computes with it.
+//!
 //! States: `New -> Verifying -> Loading -> Warming -> Ready`, or `Failed` with its reason. A failed
 //! version never disturbs another.
 //!

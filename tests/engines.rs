@@ -13,6 +13,8 @@ mod operators;
 mod refusals;
 #[path = "engines/rig.rs"]
 mod rig;
+#[path = "engines/transformers.rs"]
+mod transformers;
 
 use std::thread;
 

@@ -20,8 +20,8 @@ impl Backend for Identity {
         "galen_identity"
     }
 
-    fn needs_model_file(&self) -> bool {
-        false
+    fn model_file(&self) -> Option<&'static str> {
+        None
     }
 
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {

@@ -4,6 +4,8 @@
 //! An engine crate is named only in its own adapter, and `cfg(feature)` stands only in this room.
 //! What this room must not know: queues, registries, protocols. It gets bytes, never a path.
 
+#[cfg(feature = "candle")]
+mod candle;
 mod identity;
 #[cfg(any(feature = "onnxruntime", feature = "tract"))]
 mod onnx;
@@ -13,12 +15,14 @@ pub mod reshaped;
 #[cfg(feature = "tract")]
 mod tract;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::infer::TokenCount;
 use crate::model::manifest::{BackendChoice, Manifest};
 use crate::model::{ModelId, Signature};
 use crate::tensor::Tensor;
@@ -29,6 +33,8 @@ pub struct ModelSource<'a> {
     pub id: &'a ModelId,
     /// The bytes of the model file; empty for an engine that needs none.
     pub bytes: &'a Bytes,
+    /// Those of [`Backend::reads_beside`] that are there.
+    pub beside: &'a BTreeMap<String, Bytes>,
     pub manifest: &'a Manifest,
 }
 
@@ -42,8 +48,12 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// The platform string of the metadata reply.
     fn platform(&self) -> &'static str;
-    /// Whether the engine reads a model file at all.
-    fn needs_model_file(&self) -> bool;
+    /// The usual name of its model file; none for an engine that reads no file.
+    fn model_file(&self) -> Option<&'static str>;
+    /// Other files of a version's folder that it reads where they are there.
+    fn reads_beside(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// The model file together with the data that it names in other files of its folder, in one
     /// piece of at most `bytes_max`. What needs nothing taken in stays as it is.
     fn gather(&self, file: Bytes, _bytes_max: u64, _read: ReadFile<'_>) -> Result<Bytes> {
@@ -55,6 +65,10 @@ pub trait Backend: Send + Sync {
 /// A loaded model, shared by its sessions.
 pub trait Executable: Send + Sync {
     fn signature(&self) -> &Signature;
+    /// Class names that the model's own files give to the entries of an output.
+    fn labels(&self) -> &[(String, Vec<String>)] {
+        &[]
+    }
     fn session(&self) -> Result<Box<dyn Session>>;
 }
 
@@ -64,6 +78,10 @@ pub trait Session: Send {
     ///
     /// The inputs were checked against the signature; a session may still fail on their values.
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+    /// Tokens of the last run, of an engine that computes text.
+    fn tokens(&self) -> TokenCount {
+        TokenCount::default()
+    }
 }
 
 /// The engines of this process, probed once at start.
@@ -72,6 +90,7 @@ pub struct Engines {
     identity: Arc<dyn Backend>,
     onnxruntime: Result<Arc<dyn Backend>>,
     tract: Result<Arc<dyn Backend>>,
+    candle: Result<Arc<dyn Backend>>,
 }
 
 impl Engines {
@@ -84,13 +103,20 @@ impl Engines {
             identity: Arc::new(identity::Identity),
             onnxruntime: probe_onnxruntime(candidates),
             tract: probe_tract(),
+            candle: probe_candle(),
         }
     }
 
-    /// The engine for a model's wish, or why it is not to be had.
-    pub fn choose(&self, wish: BackendChoice) -> Result<&Arc<dyn Backend>> {
-        let wish = if wish == BackendChoice::Auto { self.default } else { wish };
+    /// The engine for a model's wish and the name of its file, or why it is not to be had. What
+    /// kind of file it is decides first: no other engine reads safetensors.
+    pub fn choose(&self, wish: BackendChoice, file: &str) -> Result<&Arc<dyn Backend>> {
+        let wish = match wish {
+            BackendChoice::Auto if file.ends_with(".safetensors") => BackendChoice::Candle,
+            BackendChoice::Auto => self.default,
+            wish => wish,
+        };
         match wish {
+            BackendChoice::Candle => self.candle.as_ref().map_err(Error::clone),
             BackendChoice::Identity => Ok(&self.identity),
             BackendChoice::Onnxruntime => self.onnxruntime.as_ref().map_err(Error::clone),
             BackendChoice::Tract => self.tract.as_ref().map_err(Error::clone),
@@ -108,7 +134,8 @@ impl Engines {
 
     /// The names of the engines that can serve.
     pub fn available(&self) -> Vec<&'static str> {
-        let found = [self.onnxruntime.as_ref().ok(), self.tract.as_ref().ok()];
+        let found =
+            [&self.onnxruntime, &self.tract, &self.candle].map(|engine| engine.as_ref().ok());
         found.into_iter().flatten().chain([&self.identity]).map(|engine| engine.name()).collect()
     }
 }
@@ -133,14 +160,31 @@ fn probe_tract() -> Result<Arc<dyn Backend>> {
     Err(Error::unsupported("this build has no embedded engine (feature `tract`)"))
 }
 
+#[cfg(feature = "candle")]
+fn probe_candle() -> Result<Arc<dyn Backend>> {
+    Ok(Arc::new(candle::Candle::default()))
+}
+
+#[cfg(not(feature = "candle"))]
+fn probe_candle() -> Result<Arc<dyn Backend>> {
+    Err(Error::unsupported("this build has no engine for transformers (feature `candle`)"))
+}
+
+/// The processors that this process may use, which the standard library counts with affinity and
+/// cgroup quotas (v1 and v2).
+#[cfg(any(feature = "onnxruntime", feature = "candle"))]
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// An engine's refusal to load: the caller learns that, the operator's log learns why.
-#[cfg(any(feature = "onnxruntime", feature = "tract"))]
+#[cfg(any(feature = "onnxruntime", feature = "tract", feature = "candle"))]
 fn load_error(engine: &str, error: impl std::fmt::Display) -> Error {
     Error::invalid(format!("{engine} can not load the model: {}", one_line(&error.to_string())))
 }
 
 /// Engine messages can span lines and repeat whole graphs; a state reason is one bounded line.
-#[cfg(any(feature = "onnxruntime", feature = "tract"))]
+#[cfg(any(feature = "onnxruntime", feature = "tract", feature = "candle"))]
 fn one_line(text: &str) -> String {
     const CHARS_MAX: usize = 400;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

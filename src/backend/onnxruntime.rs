@@ -69,8 +69,8 @@ impl Backend for OnnxRuntime {
         "onnxruntime_onnx"
     }
 
-    fn needs_model_file(&self) -> bool {
-        true
+    fn model_file(&self) -> Option<&'static str> {
+        Some(onnx::FILE)
     }
 
     fn gather(&self, file: Bytes, bytes_max: u64, read: ReadFile<'_>) -> Result<Bytes> {
@@ -175,15 +175,14 @@ impl Session for Instance {
     }
 }
 
-/// Threads of one engine call: one, unless asked otherwise; 0 asks for the processors that this
-/// process may use, which the standard library counts with affinity and cgroup quotas.
+/// Threads of one engine call: one, unless asked otherwise; 0 asks for all processors.
 ///
 /// One is the default because a server has its parallelism in its requests: on the demo models two
 /// threads in a call cost a third more processor time and were no faster.
 fn thread_count(wish: Option<usize>) -> usize {
     match wish {
         None => 1,
-        Some(0) => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        Some(0) => super::processors(),
         Some(threads) => threads,
     }
 }

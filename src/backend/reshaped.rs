@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Executable, Session};
 use crate::error::{Error, Result};
+use crate::infer::TokenCount;
 use crate::model::Signature;
 use crate::model::reshape::{Reshape, Reshapes};
 use crate::tensor::Tensor;
@@ -32,6 +33,10 @@ impl Executable for Reshaped {
         &self.signature
     }
 
+    fn labels(&self) -> &[(String, Vec<String>)] {
+        self.inner.labels()
+    }
+
     fn session(&self) -> Result<Box<dyn Session>> {
         let inner = self.inner.session()?;
         Ok(Box::new(ReshapedSession { inner, reshapes: Arc::clone(&self.reshapes) }))
@@ -44,6 +49,10 @@ struct ReshapedSession {
 }
 
 impl Session for ReshapedSession {
+    fn tokens(&self) -> TokenCount {
+        self.inner.tokens()
+    }
+
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let inputs = turn(inputs.to_vec(), &self.reshapes.inputs, Reshape::to_engine)
             .ok_or_else(|| Error::invalid("an input has another shape than the model declares"))?;

@@ -17,6 +17,7 @@ use super::refine::{Declared, INPUTS, OUTPUTS, check_entry, check_features, fill
 use super::reshape::Reshapes;
 use super::signature::Signature;
 use super::traffic::Traffic;
+use super::transformer::TransformerOptions;
 use super::warmup;
 use crate::error::{Error, Result, quoted};
 use crate::tensor::{DType, Dim};
@@ -43,6 +44,7 @@ pub struct Manifest {
     pub batching: Batching,
     pub engine: EngineOptions,
     pub identity: IdentityOptions,
+    pub transformer: TransformerOptions,
     pub inputs: Vec<InputEntry>,
     pub outputs: Vec<OutputEntry>,
     /// Requests that every instance answers before the version is ready.
@@ -71,25 +73,30 @@ pub enum BackendChoice {
     Auto,
     Onnxruntime,
     Tract,
+    /// Transformers from safetensors; chosen where the version has such a file.
+    Candle,
     /// Answers with its inputs: for tests and overhead measurements.
     Identity,
 }
 
 impl BackendChoice {
-    pub const NAMES: [&str; 4] = ["auto", "onnxruntime", "tract", "identity"];
+    pub const NAMES: [&str; 5] = ["auto", "onnxruntime", "tract", "candle", "identity"];
 
     pub fn name(self) -> &'static str {
         match self {
             BackendChoice::Auto => "auto",
             BackendChoice::Onnxruntime => "onnxruntime",
             BackendChoice::Tract => "tract",
+            BackendChoice::Candle => "candle",
             BackendChoice::Identity => "identity",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        use BackendChoice::{Auto, Identity, Onnxruntime, Tract};
-        [Auto, Onnxruntime, Tract, Identity].into_iter().find(|choice| choice.name() == name)
+        use BackendChoice::{Auto, Candle, Identity, Onnxruntime, Tract};
+        [Auto, Onnxruntime, Tract, Candle, Identity]
+            .into_iter()
+            .find(|choice| choice.name() == name)
     }
 }
 
@@ -182,7 +189,7 @@ pub struct Feature {
 }
 
 /// What is known of one output tensor.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputEntry {
     pub name: String,
@@ -225,6 +232,7 @@ impl Manifest {
             );
         }
         self.batching.validate()?;
+        self.transformer.validate()?;
         warmup::validate(&self.warmup)?;
         self.ensemble.as_ref().map_or(Ok(()), Ensemble::validate)?;
         self.traffic.as_ref().map_or(Ok(()), Traffic::validate)?;
@@ -319,6 +327,21 @@ impl Manifest {
             }
         }
         Ok(Refined { signature, reshapes })
+    }
+
+    /// Takes the class names that a model's own files give, for outputs whose classes nobody named
+    /// here.
+    pub fn name_classes(&mut self, found: &[(String, Vec<String>)]) {
+        for (name, labels) in found {
+            match self.outputs.iter_mut().find(|entry| entry.name == *name) {
+                Some(entry) if entry.labels.is_empty() => entry.labels.clone_from(labels),
+                Some(_) => {}
+                None => {
+                    let (name, labels) = (name.clone(), labels.clone());
+                    self.outputs.push(OutputEntry { name, labels, ..OutputEntry::default() });
+                }
+            }
+        }
     }
 
     /// What the manifest says of tensors, inputs and outputs alike.

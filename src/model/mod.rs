@@ -16,6 +16,7 @@ pub mod refine;
 pub mod reshape;
 pub mod signature;
 pub mod traffic;
+pub mod transformer;
 pub mod triton_config;
 pub mod warmup;
 

@@ -17,7 +17,7 @@ use crate::event::{
     BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
     VersionSink, VersionStateChanged,
 };
-use crate::infer::micros;
+use crate::infer::{TokenCount, micros};
 use crate::model::ModelId;
 
 /// The registry of this process's metrics. Not global: a test may have many.
@@ -175,6 +175,7 @@ impl Observe for Metrics {
             output: phase(counter(names::OUTPUT_US), histogram(names::OUTPUT_HISTOGRAM)),
             batch_size: histogram(names::BATCH_SIZE),
             batch_requests: histogram(names::BATCH_REQUESTS),
+            tokens: [names::TOKENS, names::PADDING_TOKENS, names::PADDING_SPARED].map(counter),
             pending: self.gauge(names::PENDING, labels(id)),
         })
     }
@@ -228,6 +229,8 @@ struct VersionMetrics {
     output: Phase,
     batch_size: Histogram,
     batch_requests: Histogram,
+    /// Given, padding, padding spared.
+    tokens: [Counter; 3],
     pending: Gauge,
 }
 
@@ -244,6 +247,12 @@ impl VersionSink for VersionMetrics {
         self.executions.increment(1);
         self.batch_size.record(batch.rows as f64);
         self.batch_requests.record(batch.requests as f64);
+        let TokenCount { given, padding, padding_spared } = batch.tokens;
+        if given > 0 {
+            for (counter, count) in self.tokens.iter().zip([given, padding, padding_spared]) {
+                counter.increment(count);
+            }
+        }
     }
 
     fn cache_looked_up(&self, lookup: CacheLookedUp) {
@@ -306,7 +315,8 @@ mod tests {
             timings,
             computed: true,
         });
-        sink.batch_executed(BatchExecuted { rows: 4, requests: 1, timings });
+        let tokens = TokenCount { given: 30, padding: 2, padding_spared: 7 };
+        sink.batch_executed(BatchExecuted { rows: 4, requests: 1, timings, tokens });
         sink.request_failed(FailureReason::Canceled, us(1));
         let text = metrics.handle().render();
         for line in [

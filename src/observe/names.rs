@@ -85,6 +85,12 @@ metrics! {
         "Rows of each engine call.";
     BATCH_REQUESTS = Histogram "galen_inference_batch_requests"
         "Requests that shared each engine call.";
+    TOKENS = Counter "galen_inference_tokens"
+        "Tokens of text that engine calls computed, special ones included.";
+    PADDING_TOKENS = Counter "galen_inference_padding_tokens"
+        "Padding that was computed with them.";
+    PADDING_SPARED = Counter "galen_inference_padding_tokens_spared"
+        "Padding that was not computed: what making all texts of a call equally long would add.";
     DRIFT_PSI = Gauge "galen_drift_psi"
         "Population stability index of the last window against training, by feature.";
     DRIFT_PSI_FLOOR = Gauge "galen_drift_psi_floor"

@@ -243,7 +243,7 @@ impl VersionSink for VersionStatistics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infer::Timings;
+    use crate::infer::{Timings, TokenCount};
     use crate::model::{ModelName, Version};
 
     #[test]
@@ -254,7 +254,12 @@ mod tests {
         let us = Duration::from_micros;
         let timings = Timings { queue: us(3), compute_infer: us(7), ..Timings::default() };
         let sink = statistics.of(&id);
-        sink.batch_executed(BatchExecuted { rows: 4, requests: 2, timings });
+        sink.batch_executed(BatchExecuted {
+            rows: 4,
+            requests: 2,
+            timings,
+            tokens: TokenCount::default(),
+        });
         for _ in 0..2 {
             sink.request_completed(RequestCompleted {
                 rows: 2,

@@ -67,6 +67,13 @@ impl Root {
         Ok(Some(data.into()))
     }
 
+    /// Whether a regular file lies there.
+    pub fn has_file(&self, path: &Path) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = open_beneath(&self.directory, path, flags).map(File::from);
+        file.is_ok_and(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))
+    }
+
     /// As [`Root::read`], for a text that must be UTF-8.
     pub fn read_text(&self, path: &Path, bytes_max: u64) -> Result<Option<String>> {
         let Some(data) = self.read(path, bytes_max)? else { return Ok(None) };

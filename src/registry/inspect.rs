@@ -108,10 +108,14 @@ pub fn inspect(
         table: TableReader::default(),
         cache: ResponseCache::new(0),
     };
-    let engine = loader.engines.choose(manifest.backend);
-    let engine = engine.map(|engine| (engine.name(), engine.platform()));
-    let onnxruntime_missing = loader.engines.onnxruntime_missing().cloned();
     let shared = Arc::new(manifest.clone());
+    let newest = versions.last().copied().or_else(|| Version::new(1));
+    let newest = newest.map(|version| order(&name, version, layout, &shared));
+    let engine = newest.map_or_else(
+        || Err(Error::not_found("no version")),
+        |order| loader.engine(&order).map(|engine| (engine.name(), engine.platform())),
+    );
+    let onnxruntime_missing = loader.engines.onnxruntime_missing().cloned();
     load_parts(&loader, &candidates, &manifest, DEPTH_MAX);
     let looked_at = versions.iter().filter(|_| problem.is_none());
     let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
@@ -177,13 +181,17 @@ fn look(
     layout: Layout,
     manifest: &Arc<Manifest>,
 ) -> Inspected {
-    let id = ModelId { name: name.clone(), version };
-    let order = Order { id, manifest: Arc::clone(manifest), memory: None, layout };
+    let order = order(name, version, layout, manifest);
     let found = RefCell::new(None);
     let load = || loader.load(&order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(Error::invalid("the engine panicked while it loaded the model")));
     Inspected { version, found: found.into_inner(), outcome }
+}
+
+fn order(name: &ModelName, version: Version, layout: Layout, manifest: &Arc<Manifest>) -> Order {
+    let id = ModelId { name: name.clone(), version };
+    Order { id, manifest: Arc::clone(manifest), memory: None, layout }
 }
 
 fn unknown_model(config: &RegistryConfig, model: &str, names: &[ModelName]) -> Error {

@@ -4,13 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use super::describe;
-use super::loader::MODEL_FILE;
 use super::scan::{folders, version_names};
 use crate::error::{Error, Result, quoted};
 use crate::model::{ModelId, ModelName, Version, mlmodel};
 
+/// The model file of an ONNX version.
+pub const MODEL_FILE: &str = "model.onnx";
+/// That of a transformer in Hugging Face's layout.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
 /// What makes a directory a model and no registry, where it lies directly inside.
-const MARKS: [&str; 2] = [MODEL_FILE, mlmodel::FILE];
+const MARKS: [&str; 3] = [MODEL_FILE, mlmodel::FILE, WEIGHTS_FILE];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {

@@ -9,14 +9,14 @@ use bytes::Bytes;
 
 use super::files::Root;
 use super::integrity;
-use super::layout::Layout;
+use super::layout::{Layout, MODEL_FILE, WEIGHTS_FILE};
 use super::lifecycle::VersionState;
 use super::memory::Loads;
 use super::servable::{Servable, Work};
 use super::table::TableReader;
 use super::warmup;
 use crate::backend::reshaped::reshaped;
-use crate::backend::{Engines, ModelSource, Session};
+use crate::backend::{Backend, Engines, ModelSource, Session};
 use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
@@ -28,12 +28,12 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::policy::BatchPolicy;
 use crate::tensor::{Dim, Shape, Tensor};
 
-/// The model file of an ONNX version.
-pub const MODEL_FILE: &str = "model.onnx";
 const SUMS_BYTES_MAX: u64 = 1 << 20;
 /// Largest file of labels that is read.
 const LABELS_BYTES_MAX: u64 = 16 << 20;
 const MLMODEL_BYTES_MAX: u64 = 1 << 20;
+/// Largest file that an engine reads beside the model file.
+const BESIDE_BYTES_MAX: u64 = 64 << 20;
 const EXAMPLES_BYTES_MAX: u64 = 16 << 20;
 
 /// What loading needs besides the version itself.
@@ -79,10 +79,10 @@ impl Loader {
             return self.assemble(order, ensemble, begun);
         }
         let files = Files { loader: self, order };
-        let engine = self.engines.choose(manifest.backend)?;
+        let engine = self.engine(order)?;
         let sums = files.digests()?;
-        let (bytes, mut digests) = if engine.needs_model_file() {
-            let file = files.model_file()?;
+        let (bytes, mut digests) = if let Some(usual) = engine.model_file() {
+            let file = files.declared_file()?.unwrap_or_else(|| usual.to_owned());
             let bytes = files.read(&file, self.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
@@ -103,6 +103,14 @@ impl Loader {
             digests.push((name, integrity::sha256(&data)));
             Ok(data)
         })?;
+        let mut others = BTreeMap::new();
+        for name in engine.reads_beside() {
+            let path = format!("{beside}{name}");
+            let Some(data) = files.read(&path, BESIDE_BYTES_MAX)? else { continue };
+            file_bytes += data.len() as u64;
+            digests.push((path, integrity::sha256(&data)));
+            others.insert((*name).to_owned(), data);
+        }
         if let Some(sums) = sums {
             files.verify(&sums, &digests)?;
         }
@@ -110,12 +118,14 @@ impl Loader {
         let (file, digest) = digests.next().unzip();
 
         entered(VersionState::Loading);
-        let executable = engine.load(&ModelSource { id, bytes: &bytes, manifest })?;
+        let source = ModelSource { id, bytes: &bytes, beside: &others, manifest };
+        let executable = engine.load(&source)?;
         found(executable.signature());
         // A batch size that nobody asked for may turn out to be no batch size at all.
         let wanted = manifest.batching.batch_size_max.is_some();
         let mut manifest = complete(manifest, executable.signature())?;
         files.read_labels(&mut manifest)?;
+        manifest.name_classes(executable.labels());
         manifest.model_file = file.filter(|file| file != MODEL_FILE);
         let Refined { signature, reshapes } = manifest.refine(executable.signature())?;
         let executable = reshaped(executable, &signature, reshapes);
@@ -162,6 +172,14 @@ impl Loader {
 }
 
 impl Loader {
+    /// The engine that a version gets.
+    pub fn engine(&self, order: &Order) -> Result<&Arc<dyn Backend>> {
+        let files = Files { loader: self, order };
+        let file = files.declared_file()?;
+        let file = file.as_deref().unwrap_or_else(|| files.usual_file());
+        self.engines.choose(order.manifest.backend, file)
+    }
+
     /// A place for its answers, where its configuration lets them be kept.
     pub(super) fn cache_of(&self, order: &Order) -> Option<VersionCache> {
         let wanted = order.manifest.response_cache;
@@ -204,17 +222,28 @@ impl Files<'_> {
         }
     }
 
-    /// Name of the model file: what the configuration says, what `MLmodel` says, or the usual one.
-    fn model_file(&self) -> Result<String> {
+    /// Name of the model file, where the configuration or `MLmodel` says it.
+    fn declared_file(&self) -> Result<Option<String>> {
         if let Some(file) = &self.order.manifest.model_file {
-            return Ok(file.clone());
+            return Ok(Some(file.clone()));
         }
-        let Some(text) = self.read(mlmodel::FILE, MLMODEL_BYTES_MAX)? else {
-            return Ok(MODEL_FILE.to_owned());
-        };
+        let Some(text) = self.read(mlmodel::FILE, MLMODEL_BYTES_MAX)? else { return Ok(None) };
         let text = str::from_utf8(&text)
             .map_err(|_| Error::invalid(format!("{}: expected UTF-8 text", mlmodel::FILE)))?;
-        mlmodel::onnx_file(text)
+        mlmodel::onnx_file(text).map(Some)
+    }
+
+    /// The model file that lies there, of those that need no declaration.
+    fn usual_file(&self) -> &'static str {
+        let lies_there = |name: &str| match &self.order.memory {
+            Some(memory) => memory.contains_key(&format!("{}/{name}", self.order.id.version)),
+            None => {
+                let folder = self.order.layout.version(&self.order.id);
+                self.loader.root.has_file(&folder.join(name))
+            }
+        };
+        let is_transformer = !lies_there(MODEL_FILE) && lies_there(WEIGHTS_FILE);
+        if is_transformer { WEIGHTS_FILE } else { MODEL_FILE }
     }
 
     /// A file beside the configuration, by its path beneath the model's directory.

@@ -356,7 +356,8 @@ impl Instance<'_> {
     }
 
     fn executed(&self, rows: usize, requests: usize, timings: Timings) {
-        self.shared.sink.batch_executed(BatchExecuted { rows, requests, timings });
+        let tokens = self.session.as_ref().map(|session| session.tokens()).unwrap_or_default();
+        self.shared.sink.batch_executed(BatchExecuted { rows, requests, timings, tokens });
         let took = timings.compute_input + timings.compute_infer;
         let whole = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let before = self.shared.run_ns.load(Ordering::Relaxed);

@@ -1,12 +1,13 @@
 //! What the contract suite stands on: the engines of this build, the models of `tests/engines`,
 //! tensors, and the one idea of "equal" that every comparison uses.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::Pod;
 use bytes::Bytes;
-use galen::backend::{Engines, Executable, ModelSource, Session};
+use galen::backend::{Backend, Engines, Executable, ModelSource, Session};
 use galen::error::{Error, ErrorKind};
 use galen::model::manifest::{BackendChoice, EngineOptions};
 use galen::model::{Manifest, ModelId, ModelName, Version};
@@ -66,7 +67,13 @@ pub fn load(
 ) -> Result<Arc<dyn Executable>, Error> {
     let name = ModelName::new("case").expect("a legal name");
     let id = ModelId { name, version: Version::parse("1").expect("a legal version") };
-    probe().choose(engine)?.load(&ModelSource { id: &id, bytes, manifest })
+    let beside = &BTreeMap::new();
+    probe().choose(engine, "")?.load(&ModelSource { id: &id, bytes, beside, manifest })
+}
+
+/// The engine of a model's wish and file.
+pub fn engine(wish: BackendChoice, file: &str) -> Result<&'static Arc<dyn Backend>, Error> {
+    probe().choose(wish, file)
 }
 
 /// One thread per call: what the demo models are served with on two cores, and no noise in timing.
@@ -134,6 +141,7 @@ pub fn numbers(tensor: &Tensor) -> Vec<f64> {
     match tensor.dtype() {
         DType::F32 => cast::<f32>(data).into_iter().map(f64::from).collect(),
         DType::F64 => cast::<f64>(data),
+        DType::I32 => cast::<i32>(data).into_iter().map(f64::from).collect(),
         DType::I64 => cast::<i64>(data).into_iter().map(|number| number as f64).collect(),
         DType::U8 => data.iter().copied().map(f64::from).collect(),
         other => panic!("no numbers in {other}"),

@@ -12,6 +12,9 @@ pub use gather::gather;
 
 use crate::error::{Error, Result, quoted};
 
+/// The usual name of a model file.
+pub const FILE: &str = "model.onnx";
+
 /// As deep as protobuf's own readers go.
 const DEPTH_MAX: usize = 100;
 

@@ -46,8 +46,8 @@ impl Backend for Tract {
         "tract_onnx"
     }
 
-    fn needs_model_file(&self) -> bool {
-        true
+    fn model_file(&self) -> Option<&'static str> {
+        Some(onnx::FILE)
     }
 
     fn gather(&self, file: Bytes, bytes_max: u64, read: ReadFile<'_>) -> Result<Bytes> {

@@ -74,6 +74,12 @@ fn threads(asked: &Asked<'_>, engine: &str) -> Setting {
         let why = "tract computes on the thread that calls it; instances are its parallelism";
         return Setting { key: "threads", value: "1".to_owned(), why: why.to_owned() };
     }
+    let is_candle = engine == BackendChoice::Candle.name();
+    if is_candle && wish.is_none_or(|threads| threads == 0) {
+        let why = "candle's models share one pool of as many threads as this process may use \
+                   processors";
+        return Setting { key: "threads", value: "shared".to_owned(), why: why.to_owned() };
+    }
     let mut setting = number("threads", wish, 1, asked);
     match wish {
         None => setting.why.push_str(": a server has its parallelism in its requests"),
@@ -87,6 +93,9 @@ fn backend_why(asked: &Asked<'_>) -> String {
     let wish = asked.manifest.backend;
     if wish != BackendChoice::Auto {
         return format!("{}: {}", asked.says(), wish.name());
+    }
+    if asked.engine.is_some_and(|(name, _)| name == BackendChoice::Candle.name()) {
+        return "auto: the version has a transformer's model.safetensors".to_owned();
     }
     if asked.backend_default != BackendChoice::Auto {
         return format!("the operator's setting backend = \"{}\"", asked.backend_default.name());

@@ -18,6 +18,7 @@ use crate::model::manifest::{
     BackendChoice, EngineOptions, IdentityOptions, InputEntry, Optimization, OutputEntry,
     VersionPolicy,
 };
+use crate::model::transformer::TransformerOptions;
 use crate::model::warmup::{Sample, SampleData, SampleInput};
 
 /// The manifest of the model in the folder `model`.
@@ -49,6 +50,7 @@ pub fn manifest(config: TritonConfig, model: &str) -> Result<Manifest> {
         outputs: config.output.iter().map(|o| output(o, batched)).collect::<Result<_>>()?,
         warmup: config.model_warmup.into_iter().map(sample).collect::<Result<_>>()?,
         response_cache: config.response_cache.is_some_and(|cache| cache.enable),
+        transformer: TransformerOptions::default(),
         traffic: None,
         performance: None,
         ensemble,

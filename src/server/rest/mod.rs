@@ -1,6 +1,7 @@
-//! The REST door, in five dialects over one path: the Open Inference Protocol under `/v2`; the
-//! typed API under `/models`, which the OpenAPI document describes model by model; TensorFlow
-//! Serving's and KServe's first protocol under `/v1`; MLflow's scoring protocol at `/invocations`.
+//! The REST door, in six dialects over one path: the Open Inference Protocol under `/v2`; the typed
+//! API under `/models`, which the OpenAPI document describes model by model; TensorFlow Serving's
+//! and KServe's first protocol under `/v1`; OpenAI's embeddings at `/v1/embeddings`; MLflow's
+//! scoring protocol at `/invocations`.
 //!
 //! A handler reads the selector, resolves it once, decodes with what was resolved, and encodes the
 //! answer; `json` is what the dialects share. What this room must not know: gRPC, and anything of
@@ -12,6 +13,7 @@ mod docs;
 mod json;
 mod kserve_v1;
 mod mlflow;
+mod openai;
 mod openapi;
 mod origin;
 mod path;
@@ -100,6 +102,7 @@ pub fn routes(service: Service, config: &RestConfig) -> Router {
         .merge(typed::routes())
         .merge(tfserving::routes())
         .merge(kserve_v1::routes())
+        .merge(openai::routes())
         .merge(mlflow::routes())
         .merge(openapi::routes())
         .merge(docs::routes())

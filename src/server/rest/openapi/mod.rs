@@ -13,7 +13,7 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::tag::TagBuilder;
 
-use super::{Door, kserve_v1, mlflow, reply, tfserving, typed, v2};
+use super::{Door, kserve_v1, mlflow, openai, reply, tfserving, typed, v2};
 use crate::service::Target;
 
 /// The tag of the typed API's catalogue.
@@ -35,6 +35,7 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         (name = CATALOG, description = "What is served, and in which state"),
         (name = MONITORING, description = "What is served, held against training"),
         (name = PROTOCOL, description = "Tensors in, tensors out"),
+        (name = openai::TAG, description = "Texts in, vectors out"),
         (name = tfserving::TAG, description = "Rows or columns in, the same out"),
         (name = mlflow::TAG, description = "Data frames or tensors in, predictions out")
     ),
@@ -85,6 +86,7 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
         tfserving::status,
         tfserving::metadata,
         tfserving::predict,
+        openai::embeddings,
         mlflow::invocations,
         mlflow::ping,
         mlflow::version,
