@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::infer::TokenCount;
+use crate::model::device::Device;
 use crate::model::manifest::{BackendChoice, Manifest};
 use crate::model::{ModelId, Signature};
 use crate::tensor::Tensor;
@@ -68,6 +69,10 @@ pub trait Executable: Send + Sync {
     /// Class names that the model's own files give to the entries of an output.
     fn labels(&self) -> &[(String, Vec<String>)] {
         &[]
+    }
+    /// Where it computes.
+    fn device(&self) -> Device {
+        Device::Cpu
     }
     fn session(&self) -> Result<Box<dyn Session>>;
 }

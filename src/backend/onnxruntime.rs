@@ -1,4 +1,9 @@
 //! ONNX Runtime through `ort`, found and loaded at run time.
+//!
+//! Models that ask for all processors share one pool of threads, so that many of them make no more
+//! threads than there are processors. The others have the threads they ask for.
+
+mod device;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytemuck::Pod;
 use bytes::Bytes;
 use half::{bf16, f16};
-use ort::environment::Environment;
-use ort::ep::CPU;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{self, SessionInputValue};
@@ -18,6 +22,7 @@ use ort::value::{
 
 use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::device::Device;
 use crate::model::manifest::{EngineOptions, Optimization};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::{DType, Dim, Shape, Tensor, strings};
@@ -51,6 +56,7 @@ impl OnnxRuntime {
         let environment = builder
             .with_name("galen")
             .with_telemetry(false)
+            .with_global_thread_pool(shared_threads().map_err(|error| error.to_string())?)
             .build()
             .map_err(|error| error.to_string())?;
         // Engine messages can quote model internals; failures come back as errors anyway.
@@ -79,14 +85,32 @@ impl Backend for OnnxRuntime {
 
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {
         onnx::stands_alone(NAME, source.bytes)?;
+        let (bytes, labels) = onnx::unpack(NAME, source.bytes)?;
+        let options = &source.manifest.engine;
+        let mut candidates = device::candidates(options)?.into_iter();
         let mut model = Model {
             environment: self.environment.clone(),
-            bytes: source.bytes.clone(),
-            options: source.manifest.engine.clone(),
+            bytes,
+            labels,
+            options: options.clone(),
+            device: candidates.next().unwrap_or_default(),
             signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
             first: Mutex::new(None),
         };
-        let session = model.open().map_err(|error| load_error(NAME, error))?;
+        let session = loop {
+            match (model.open(), candidates.next()) {
+                (Ok(session), _) => break session,
+                (Err(error), Some(next)) => {
+                    let reason = one_line(&error);
+                    tracing::warn!(
+                        model = %source.id, device = %model.device, reason,
+                        "the device can not be used; the model computes on {next}"
+                    );
+                    model.device = next;
+                }
+                (Err(error), None) => return Err(load_error(NAME, error)),
+            }
+        };
         model.signature = Signature {
             inputs: specs("input", session.inputs())?,
             outputs: specs("output", session.outputs())?,
@@ -101,7 +125,9 @@ struct Model {
     /// Kept so that every instance can open its own session.
     bytes: Bytes,
     options: EngineOptions,
+    device: Device,
     signature: Signature,
+    labels: onnx::Classes,
     /// The session that told the signature, until the first instance takes it.
     first: Mutex<Option<session::Session>>,
 }
@@ -117,10 +143,13 @@ impl Model {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         // Whoever asks for parallel parts wants threads for them.
         let between = self.options.threads_between.or(Some(0));
-        let arena = CPU::default().with_arena_allocator(self.options.memory_arena.unwrap_or(true));
-        session::Session::builder(&self.environment)
-            .map_err(|e| text(&e))?
-            .with_execution_providers([arena.build()])
+        let mut builder = session::Session::builder(&self.environment).map_err(|e| text(&e))?;
+        // Who names a number of threads gets its own.
+        if self.options.threads != Some(0) {
+            builder = builder.with_independent_thread_pool().map_err(|e| text(&e))?;
+        }
+        builder
+            .with_execution_providers(device::providers(self.device, &self.options))
             .map_err(|e| text(&e))?
             .with_optimization_level(level)
             .map_err(|e| text(&e))?
@@ -145,6 +174,14 @@ impl Model {
 impl Executable for Model {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn labels(&self) -> &[(String, Vec<String>)] {
+        &self.labels
+    }
+
+    fn device(&self) -> Device {
+        self.device
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {
@@ -173,6 +210,16 @@ impl Session for Instance {
             .map(|(spec, value)| from_value(spec, &value))
             .collect()
     }
+}
+
+/// The pool of those that ask for all processors. It never spins: a pool that does steals the
+/// processor from what runs beside it.
+fn shared_threads() -> ort::Result<GlobalThreadPoolOptions> {
+    let threads = super::processors();
+    GlobalThreadPoolOptions::default()
+        .with_intra_threads(threads)?
+        .with_inter_threads(threads)?
+        .with_spin_control(false)
 }
 
 /// Threads of one engine call: one, unless asked otherwise; 0 asks for all processors.
@@ -204,11 +251,7 @@ fn specs(what: &str, outlets: &[Outlet]) -> Result<Vec<TensorSpec>> {
 fn spec(what: &str, outlet: &Outlet) -> Result<TensorSpec> {
     let name = outlet.name();
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(Error::invalid(format!(
-            "{what} '{name}' is {}, not a tensor; for a scikit-learn export use \
-             options={{'zipmap': False}}",
-            outlet.dtype()
-        )));
+        return Err(Error::invalid(format!("{what} '{name}' is {}, not a tensor", outlet.dtype())));
     };
     let dtype = from_element_type(*ty).ok_or_else(|| {
         Error::invalid(format!("{what} '{name}' has the unsupported element type {ty}"))

@@ -7,6 +7,7 @@ use super::{Executable, Session};
 use crate::error::{Error, Result};
 use crate::infer::TokenCount;
 use crate::model::Signature;
+use crate::model::device::Device;
 use crate::model::reshape::{Reshape, Reshapes};
 use crate::tensor::Tensor;
 
@@ -35,6 +36,10 @@ impl Executable for Reshaped {
 
     fn labels(&self) -> &[(String, Vec<String>)] {
         self.inner.labels()
+    }
+
+    fn device(&self) -> Device {
+        self.inner.device()
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {

@@ -179,6 +179,10 @@ pub struct ServeArgs {
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct CheckArgs {
+    /// Try every version on every engine, and say why one does not serve it
+    #[arg(long)]
+    pub engines: bool,
+
     /// The registry directory [default: ./models]
     #[arg(value_name = "DIR", env = "GALEN_MODELS")]
     pub models: Option<PathBuf>,

@@ -7,17 +7,20 @@ use std::time::Duration;
 use super::args::CheckArgs;
 use super::{failure, usage};
 use crate::app::{Loaded, load};
+use crate::backend::Engines;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Selector;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::{self, LogControl};
+use crate::registry::{Inspected, inspect};
 use crate::service::{ModelStatus, Service, VersionStatus};
 
 /// How long one engine call may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(args: CheckArgs) -> ExitCode {
+    let engines = args.engines;
     let mut overlay = args.into_overlay();
     // The report says what the log would.
     overlay.log_filter.get_or_insert_with(|| "off".to_owned());
@@ -43,8 +46,25 @@ pub fn run(args: CheckArgs) -> ExitCode {
     let mut report = Report::default();
     for model in service.catalog() {
         runtime.block_on(report.model(&service, &model));
+        if engines {
+            print_engines(&config, model.name.as_str());
+        }
     }
     report.close()
+}
+
+/// How every version of a model does on every engine.
+fn print_engines(config: &Config, model: &str) {
+    let registry = &config.registry;
+    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
+    // What keeps a model from being looked at is in the report already.
+    let Ok(inspection) = inspect(registry, engines, model, "") else { return };
+    for Inspected { version, engines, .. } in &inspection.inspected {
+        for (engine, outcome) in engines {
+            let says = outcome.as_ref().map_or_else(Error::message, |()| "serves");
+            println!("         {model}/{version} on {engine}: {says}");
+        }
+    }
 }
 
 /// The registry once nothing more will happen to it.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Label;
+use super::device::Placement;
 use super::ensemble::Ensemble;
 use super::performance::Performance;
 use super::refine::{Declared, INPUTS, OUTPUTS, check_entry, check_features, fill_in, find};
@@ -123,7 +124,11 @@ impl Default for VersionPolicy {
 pub struct EngineOptions {
     /// Sessions that run side by side, each on its own thread.
     pub instances: Option<usize>,
-    /// Threads inside one engine call; 0 takes the processors this process may use.
+    pub device: Placement,
+    /// Memory of the GPU that one instance may take.
+    pub gpu_memory_bytes_max: Option<u64>,
+    /// Threads inside one engine call; 0 takes those that all models share, as many as this
+    /// process may use processors.
     pub threads: Option<usize>,
     /// Threads that run parts of the graph side by side, where `parallel` is on; 0 as above.
     pub threads_between: Option<usize>,
@@ -230,6 +235,9 @@ impl Manifest {
             return wrong(
                 "batching.keep_order takes one instance; engine.instances is more".into(),
             );
+        }
+        if self.engine.gpu_memory_bytes_max == Some(0) {
+            return wrong("engine.gpu_memory_bytes_max: expected 1 or more".into());
         }
         self.batching.validate()?;
         self.transformer.validate()?;

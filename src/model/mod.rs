@@ -5,6 +5,7 @@
 
 pub mod batching;
 pub mod contract;
+pub mod device;
 pub mod ensemble;
 pub mod examples;
 pub mod manifest;

@@ -8,6 +8,7 @@ use super::loader::{Loader, Order};
 use super::servable::{Assembly, Servable, Work};
 use crate::error::{Error, Result};
 use crate::event::LoadCost;
+use crate::model::device::Device;
 use crate::model::ensemble::{Ensemble, Plan};
 use crate::model::manifest::{BackendChoice, Manifest, Refined};
 use crate::model::{Contract, Signature};
@@ -74,6 +75,7 @@ impl Loader {
             contract,
             description: manifest.description.clone(),
             manifest: Manifest::clone(manifest),
+            device: Device::Cpu,
             backend: ENSEMBLE,
             platform: ENSEMBLE,
             digest: None,

@@ -23,6 +23,7 @@ use crate::config::RegistryConfig;
 use crate::error::{Error, Result, nearest, quoted};
 use crate::event::Unobserved;
 use crate::model::ensemble::Ensemble;
+use crate::model::manifest::BackendChoice;
 use crate::model::{Label, Manifest, ModelId, ModelName, Selector, Signature, Version};
 
 /// Ensembles of ensembles that are followed.
@@ -56,6 +57,8 @@ pub struct Inspected {
     /// The signature in the model file, where it came that far.
     pub found: Option<Signature>,
     pub outcome: Result<Servable>,
+    /// Whether each engine would serve it, by its name; none for an ensemble.
+    pub engines: Vec<(&'static str, Result<()>)>,
 }
 
 /// Looks at a model, or at one version of it. A name that is none is an error that says which one
@@ -120,7 +123,7 @@ pub fn inspect(
     let looked_at = versions.iter().filter(|_| problem.is_none());
     let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
     let inspected: Vec<Inspected> =
-        looked_at.map(|version| look(&loader, &name, *version, layout, &shared)).collect();
+        looked_at.map(|version| compared(&loader, &name, *version, layout, &shared)).collect();
     let found: Vec<Found> = (versions.iter())
         .map(|version| {
             let failed = |one: &Inspected| one.version == *version && one.outcome.is_err();
@@ -174,6 +177,33 @@ fn load_parts(loader: &Loader, candidates: &[Candidate], manifest: &Manifest, de
     }
 }
 
+/// A version as it would serve, and on every engine.
+fn compared(
+    loader: &Loader,
+    name: &ModelName,
+    version: Version,
+    layout: Layout,
+    manifest: &Arc<Manifest>,
+) -> Inspected {
+    let mut seen = look(loader, name, version, layout, manifest);
+    if manifest.ensemble.is_some() || manifest.backend == BackendChoice::Identity {
+        return seen;
+    }
+    let own = seen.outcome.as_ref().map(|servable| servable.backend).ok();
+    seen.engines = [BackendChoice::Onnxruntime, BackendChoice::Tract, BackendChoice::Candle]
+        .into_iter()
+        .map(|backend| {
+            if own == Some(backend.name()) {
+                return (backend.name(), Ok(()));
+            }
+            let manifest = Arc::new(Manifest { backend, ..Manifest::clone(manifest) });
+            let outcome = look(loader, name, version, layout, &manifest).outcome;
+            (backend.name(), outcome.map(|_| ()))
+        })
+        .collect();
+    seen
+}
+
 fn look(
     loader: &Loader,
     name: &ModelName,
@@ -186,7 +216,7 @@ fn look(
     let load = || loader.load(&order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(Error::invalid("the engine panicked while it loaded the model")));
-    Inspected { version, found: found.into_inner(), outcome }
+    Inspected { version, found: found.into_inner(), outcome, engines: Vec::new() }
 }
 
 fn order(name: &ModelName, version: Version, layout: Layout, manifest: &Arc<Manifest>) -> Order {

@@ -123,6 +123,7 @@ impl Loader {
         found(executable.signature());
         // A batch size that nobody asked for may turn out to be no batch size at all.
         let wanted = manifest.batching.batch_size_max.is_some();
+        let device = executable.device();
         let mut manifest = complete(manifest, executable.signature())?;
         files.read_labels(&mut manifest)?;
         manifest.name_classes(executable.labels());
@@ -156,6 +157,7 @@ impl Loader {
             contract,
             description: manifest.description.clone(),
             manifest,
+            device,
             backend: engine.name(),
             platform: engine.platform(),
             digest,

@@ -7,6 +7,7 @@ use super::loader::model_file;
 use super::table::TableLink;
 use crate::cache::VersionCache;
 use crate::event::{LoadCost, Remember, VersionSink, Watch};
+use crate::model::device::Device;
 use crate::model::ensemble::Plan;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::json::Served;
@@ -24,6 +25,7 @@ pub struct Servable {
     pub description: Option<String>,
     /// The engine's name.
     pub backend: &'static str,
+    pub device: Device,
     /// The engine's platform string, for metadata.
     pub platform: &'static str,
     /// SHA-256 of the model file; `None` for an engine that has none.
@@ -97,6 +99,7 @@ impl Servable {
             signature: &self.signature,
             batch_size_max: self.batch_size_max(),
             instances: self.instances(),
+            device: self.device,
             backend: self.backend,
             platform: self.platform,
             model_file: if has_file { self.model_file() } else { "" },

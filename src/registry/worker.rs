@@ -327,6 +327,7 @@ impl Worker {
                     version = id.version.number(),
                     backend = servable.backend,
                     batch_size_max = servable.batch_size_max(),
+                    device = %servable.device,
                     instances = servable.instances(),
                     sha256 = servable.digest.as_deref(),
                     load_ms = u64::try_from(servable.load.time.as_millis()).unwrap_or(u64::MAX),

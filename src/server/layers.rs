@@ -142,12 +142,13 @@ impl Line {
         let context = &self.context;
         let status = response.status();
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::from_str(&context.id) {
-            headers.insert(REQUEST_ID, id);
-        }
         let header = context.trace.to_header();
-        if let Ok(trace) = HeaderValue::from_str(&header) {
-            headers.insert(TRACEPARENT, trace);
+        for (name, value) in [(REQUEST_ID, context.id.as_str()), (TRACEPARENT, &header)] {
+            let Ok(mut value) = HeaderValue::from_str(value) else { continue };
+            // To HTTP/2: not worth a place in the table of headers, where a value that never comes
+            // again would push out those that always do (RFC 7541, section 7.1.3).
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
         // A gRPC answer that is no error carries its code behind the body.
         let code = headers.get("grpc-status").and_then(|code| code.to_str().ok());

@@ -26,9 +26,12 @@ struct Expected {
 type Files = BTreeMap<String, Bytes>;
 
 fn files(name: &str) -> Files {
+    files_of(name, &["model.safetensors", "config.json", "tokenizer.json"])
+}
+
+fn files_of(name: &str, files: &[&str]) -> Files {
     let folder = root().join("tests/transformers").join(name);
-    let files = ["model.safetensors", "config.json", "tokenizer.json"];
-    files.map(|file| (file.to_owned(), rig::read(&folder.join(file)))).into()
+    files.iter().map(|file| ((*file).to_owned(), rig::read(&folder.join(file)))).collect()
 }
 
 fn expected(name: &str) -> Vec<Expected> {
@@ -116,7 +119,7 @@ fn answers(name: &str) -> Vec<(Expected, Vec<Tensor>)> {
 
 #[test]
 fn embeddings_are_the_librarys() {
-    for name in ["bert-embedding", "roberta-embedding"] {
+    for name in ["bert-embedding", "roberta-embedding", "modernbert-embedding"] {
         for (expected, outputs) in answers(name) {
             close(&numbers(&outputs[0]), &expected.numbers, 1e-4);
             let count = i32::from_le_bytes(outputs[1].data()[..].try_into().expect("one number"));
@@ -140,6 +143,9 @@ fn classes_have_the_librarys_probabilities_and_the_models_names() {
         seen.insert(best);
     }
     assert!(seen.len() > 1, "a model that always says the same shows nothing");
+    for (expected, outputs) in answers("modernbert-sequence") {
+        close(&numbers(&outputs[1]), &softmax(&expected.numbers), 1e-4);
+    }
     for (expected, outputs) in answers("roberta-sequence") {
         let each: Vec<f64> = expected.numbers.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
         close(&numbers(&outputs[0]), &each, 1e-4);
@@ -152,7 +158,7 @@ fn classes_have_the_librarys_probabilities_and_the_models_names() {
 /// Rows of several lengths, with padding that must not be computed, before or behind them.
 #[test]
 fn tokens_have_the_librarys_logits_wherever_the_padding_is() {
-    for name in ["bert-tokens", "distilbert-tokens"] {
+    for name in ["bert-tokens", "distilbert-tokens", "modernbert-tokens"] {
         let expected = expected(name);
         let columns = expected.iter().map(|one| one.ids.len()).max().expect("texts");
         let (mut ids, mut mask) = (Vec::new(), Vec::new());
@@ -175,6 +181,34 @@ fn tokens_have_the_librarys_logits_wherever_the_padding_is() {
             assert!(all[end..start + columns * 3].iter().all(|&x| x == 0.0), "padding");
         }
     }
+}
+
+#[test]
+fn pictures_have_the_librarys_probabilities() {
+    #[derive(Deserialize)]
+    struct Seen {
+        pixels: Vec<f32>,
+        numbers: Vec<f64>,
+    }
+
+    let mut files = files_of("vit", &["model.safetensors", "config.json"]);
+    let model = load(&files, TransformerOptions::default()).expect("a vision transformer");
+    assert_eq!(model.signature().inputs[0].dims_text(), "[-1,3,12,12]");
+    let path = root().join("tests/transformers/vit/expected.json");
+    let seen: Vec<Seen> = serde_json::from_slice(&rig::read(&path)).expect("answers");
+    let pixels = seen.iter().flat_map(|one| one.pixels.iter().copied()).collect::<Vec<_>>();
+    let outputs = run(&*model, &[rig::floats(&[seen.len(), 3, 12, 12], &pixels)]).expect("vit");
+    let shares: Vec<f64> = seen.iter().flat_map(|one| softmax(&one.numbers)).collect();
+    close(&numbers(&outputs[1]), &shares, 1e-4);
+    assert_eq!(words(&outputs[0]).len(), seen.len());
+    let none = run(&*model, &[rig::floats(&[0, 3, 12, 12], &[])]).expect("no picture");
+    assert_eq!(**none[1].shape(), [0, 3]);
+
+    let config = String::from_utf8(files["config.json"].to_vec()).expect("text");
+    let config = config.replace("\"patch_size\": 4", "\"patch_size\": 5");
+    files.insert("config.json".into(), config.into());
+    let Err(error) = load(&files, TransformerOptions::default()) else { panic!("5 divides 12") };
+    assert!(error.message().contains("patch_size: expected a divisor"), "{error}");
 }
 
 #[test]

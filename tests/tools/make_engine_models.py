@@ -380,9 +380,10 @@ def tensor(name, array):
 
 
 def export(name, estimator, rows, kind=FloatTensorType, outputs=("predict", "predict_proba"),
-           tolerance=TOLERANCE):
-    """Converts a fitted estimator, checks it in ONNX Runtime, writes it with its predictions."""
-    zipmap = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
+           tolerance=TOLERANCE, maps=False):
+    """Converts a fitted estimator, checks it in ONNX Runtime, writes it with its predictions. With
+    `maps`, its probabilities are a sequence of maps, as the converter makes them by default."""
+    zipmap = {id(estimator): {"zipmap": False}} if is_classifier(estimator) and not maps else None
     types = [("x", kind([None, rows.shape[1]]))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -393,6 +394,8 @@ def export(name, estimator, rows, kind=FloatTensorType, outputs=("predict", "pre
     path = folder / f"sklearn-{name}.onnx"
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = session.run(None, {"x": rows})
+    if maps:
+        found[1] = np.array([list(row.values()) for row in found[1]], np.float32)
     expected = []
     for output, method, array in zip(session.get_outputs(), outputs, found):
         own = np.asarray(getattr(estimator, method)(rows)).astype(array.dtype).reshape(array.shape)
@@ -424,6 +427,7 @@ def scikit_learn():
     score = split(load_diabetes, slice(0, 6))
     small = {"random_state": 0}
     fit("logistic", make_pipeline(StandardScaler(), LogisticRegression()), three)
+    fit("maps", make_pipeline(StandardScaler(), LogisticRegression()), three, maps=True)
     fit("forest", RandomForestClassifier(8, max_depth=3, **small), two)
     fit("forest-of-three", RandomForestClassifier(8, max_depth=3, **small), three)
     fit("tree", DecisionTreeClassifier(max_depth=3, **small), three)

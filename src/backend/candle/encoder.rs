@@ -4,16 +4,17 @@
 //!
 //! It computes packed sequences, without padding: see `pack`.
 
-use candle_core::{D, Result as Computed, Tensor};
+use candle_core::{Result as Computed, Tensor};
 
-use super::description::{Description, Family};
-use super::kernels::{Activation, Norm, bias_activation, scaled_softmax};
+use super::attention::attend;
+use super::description::Description;
+use super::kernels::{Activation, Norm, bias_activation};
 use super::pack::{Block, Pack};
 use super::weights::{Linear, Weights};
 use crate::error::Result;
 
 /// Where the weights of a family lie.
-struct Names {
+pub struct Names {
     /// Of the whole encoder, in a file that holds a head, too.
     prefix: &'static str,
     layers: &'static str,
@@ -25,7 +26,7 @@ struct Names {
     norm: &'static str,
 }
 
-const BERT: Names = Names {
+pub const BERT: Names = Names {
     prefix: "bert",
     layers: "encoder.layer",
     attention: ["attention.self.query", "attention.self.key", "attention.self.value"],
@@ -36,9 +37,9 @@ const BERT: Names = Names {
     norm: "output.LayerNorm",
 };
 
-const ROBERTA: Names = Names { prefix: "roberta", ..BERT };
+pub const ROBERTA: Names = Names { prefix: "roberta", ..BERT };
 
-const DISTILBERT: Names = Names {
+pub const DISTILBERT: Names = Names {
     prefix: "distilbert",
     layers: "transformer.layer",
     attention: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
@@ -72,12 +73,7 @@ struct Layer {
 }
 
 impl Encoder {
-    pub fn load(weights: &Weights<'_>, description: &Description) -> Result<Self> {
-        let names = match description.family {
-            Family::Bert => BERT,
-            Family::Roberta => ROBERTA,
-            Family::DistilBert => DISTILBERT,
-        };
+    pub fn load(weights: &Weights<'_>, description: &Description, names: &Names) -> Result<Self> {
         let below = weights.at(names.prefix);
         let weights = if below.has("embeddings.word_embeddings.weight") { &below } else { weights };
         let hidden = description.hidden;
@@ -93,7 +89,7 @@ impl Encoder {
         let layers = (0..description.layers)
             .map(|index| {
                 let weights = weights.at(names.layers).at(&index.to_string());
-                Layer::load(&weights, &names, description)
+                Layer::load(&weights, names, description)
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -142,36 +138,10 @@ impl Layer {
     }
 
     fn run(&self, x: &Tensor, blocks: &[Block]) -> Computed<Tensor> {
-        let joined = self.attention.of(x)?;
-        let parts = blocks.iter().map(|block| self.attend(&joined, *block));
-        let parts = parts.collect::<Computed<Vec<_>>>()?;
-        let attended = match parts.as_slice() {
-            [only] => only.clone(),
-            parts => Tensor::cat(parts, 0)?,
-        };
+        let attended = attend(&self.attention.of(x)?, blocks, self.heads, None)?;
         let out = self.attention_out.product(&attended)?;
         let x = self.attention_norm.of_sum(&out, &self.attention_out.bias, x)?;
         let wide = bias_activation(&self.wide.product(&x)?, &self.wide.bias, self.activation)?;
         self.norm.of_sum(&self.narrow.product(&wide)?, &self.narrow.bias, &x)
-    }
-
-    /// Attention within each sequence of a block. `joined` holds query, key and value of every
-    /// token: `[tokens, 3 * hidden]`.
-    fn attend(&self, joined: &Tensor, block: Block) -> Computed<Tensor> {
-        let Block { token, sequences, length } = block;
-        let hidden = joined.dim(D::Minus1)? / 3;
-        let extent = hidden / self.heads;
-        let tokens = sequences * length;
-        let part = |index: usize| {
-            let part = joined.narrow(0, token, tokens)?.narrow(1, index * hidden, hidden)?;
-            // One head after another: [sequences * heads, length, extent].
-            let part = part.contiguous()?.reshape((sequences, length, self.heads, extent))?;
-            part.transpose(1, 2)?.contiguous()?.flatten(0, 1)
-        };
-        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
-        let scores = query.matmul(&key.t()?)?;
-        let shares = scaled_softmax(&scores, (extent as f32).sqrt().recip())?;
-        let out = shares.matmul(&value)?.reshape((sequences, self.heads, length, extent))?;
-        out.transpose(1, 2)?.contiguous()?.reshape((tokens, hidden))
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result as Computed, Tensor};
 
 use super::description::{Answers, Description, Family, Task};
-use super::kernels::{Activation, bias_activation};
+use super::kernels::{Activation, Norm, bias_activation};
 use super::pack::{Block, Pack};
 use super::weights::{Linear, Weights};
 use crate::error::Result;
@@ -15,14 +15,45 @@ pub enum Head {
         pooling: Pooling,
         normalize: bool,
     },
-    /// The first token's numbers, through one more layer, to one number for each class.
+    /// One vector of each sequence, to one number for each class.
     Sequence {
-        dense: Option<(Linear, Activation)>,
+        pooling: Pooling,
+        between: Between,
         out: Linear,
     },
+    /// The same for every token.
     Token {
+        between: Between,
         out: Linear,
     },
+}
+
+/// What is between the encoder and the classes.
+pub enum Between {
+    Nothing,
+    Dense(Linear, Activation),
+    /// With a norm behind it.
+    Normed(Linear, Activation, Norm),
+}
+
+impl Between {
+    fn modern(weights: &Weights<'_>, description: &Description) -> Result<Self> {
+        let &Description { hidden, activation, epsilon, .. } = description;
+        let head = weights.at("head");
+        let dense = head.at("dense").linear_without_bias(hidden, hidden)?;
+        Ok(Between::Normed(dense, activation, head.at("norm").norm_without_bias(hidden, epsilon)?))
+    }
+
+    fn run(&self, x: &Tensor) -> Computed<Tensor> {
+        let turned = |dense: &Linear, activation| {
+            bias_activation(&dense.product(x)?, &dense.bias, activation)
+        };
+        match self {
+            Between::Nothing => Ok(x.clone()),
+            Between::Dense(dense, activation) => turned(dense, *activation),
+            Between::Normed(dense, activation, norm) => norm.of(&turned(dense, *activation)?),
+        }
+    }
 }
 
 impl Head {
@@ -32,22 +63,34 @@ impl Head {
         Ok(match &description.task {
             &Task::Embedding { pooling, normalize } => Head::Embedding { pooling, normalize },
             Task::Sequence(answers) => {
-                let count = answers.count();
-                let (dense, out) = match description.family {
+                let (pooling, between, out) = match &description.family {
                     Family::Bert => {
-                        ((layer("bert.pooler.dense", hidden)?, Activation::Tanh), "classifier")
+                        let dense = layer("bert.pooler.dense", hidden)?;
+                        (Pooling::Cls, Between::Dense(dense, Activation::Tanh), "classifier")
                     }
-                    Family::Roberta => (
-                        (layer("classifier.dense", hidden)?, Activation::Tanh),
-                        "classifier.out_proj",
-                    ),
+                    Family::Roberta => {
+                        let dense = layer("classifier.dense", hidden)?;
+                        let between = Between::Dense(dense, Activation::Tanh);
+                        (Pooling::Cls, between, "classifier.out_proj")
+                    }
                     Family::DistilBert => {
-                        ((layer("pre_classifier", hidden)?, Activation::Relu), "classifier")
+                        let dense = layer("pre_classifier", hidden)?;
+                        (Pooling::Cls, Between::Dense(dense, Activation::Relu), "classifier")
                     }
+                    Family::ModernBert(rotations) => {
+                        (rotations.pooling, Between::modern(weights, description)?, "classifier")
+                    }
+                    Family::Vit(_) => (Pooling::Cls, Between::Nothing, "classifier"),
                 };
-                Head::Sequence { dense: Some(dense), out: layer(out, count)? }
+                Head::Sequence { pooling, between, out: layer(out, answers.count())? }
             }
-            Task::Token(labels) => Head::Token { out: layer("classifier", labels.len())? },
+            Task::Token(labels) => {
+                let between = match &description.family {
+                    Family::ModernBert(_) => Between::modern(weights, description)?,
+                    _ => Between::Nothing,
+                };
+                Head::Token { between, out: layer("classifier", labels.len())? }
+            }
         })
     }
 
@@ -63,14 +106,10 @@ impl Head {
                 let length = pooled.sqr()?.sum_keepdim(1)?.sqrt()?.clamp(1e-12, f32::INFINITY)?;
                 pooled.broadcast_div(&length)
             }
-            Head::Sequence { dense, out } => {
-                let mut first = pooled(states, pack, Pooling::Cls)?;
-                if let Some((dense, activation)) = dense {
-                    first = bias_activation(&dense.product(&first)?, &dense.bias, *activation)?;
-                }
-                out.of(&first)
+            Head::Sequence { pooling, between, out } => {
+                out.of(&between.run(&pooled(states, pack, *pooling)?)?)
             }
-            Head::Token { out } => out.of(states),
+            Head::Token { between, out } => out.of(&between.run(states)?),
         }
     }
 }

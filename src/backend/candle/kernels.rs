@@ -47,6 +47,22 @@ pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: Activation) -> Res
     }
 }
 
+/// `activation(a) * b`, where every row of x is a and b side by side.
+pub fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.apply_op1_no_bwd(&Gated(activation));
+    }
+    let half = x.dim(D::Minus1)? / 2;
+    let a = x.narrow(D::Minus1, 0, half)?.contiguous()?;
+    let a = match activation {
+        Activation::Gelu => a.gelu_erf(),
+        Activation::GeluTanh => a.gelu(),
+        Activation::Relu => a.relu(),
+        Activation::Tanh => a.tanh(),
+    };
+    a? * x.narrow(D::Minus1, half, half)?
+}
+
 /// `softmax(scale * x)` over the last axis.
 pub fn scaled_softmax(x: &Tensor, scale: f32) -> Result<Tensor> {
     if x.device().is_cpu() {
@@ -111,6 +127,32 @@ fn each(x: &mut [f32], bias: &[f32], of: impl Fn(f32) -> f32 + Sync) {
             *x = of(*x + bias);
         }
     });
+}
+
+struct Gated(Activation);
+
+impl CustomOp1 for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, columns) = layout.shape().dims2()?;
+        let half = columns / 2;
+        if half == 0 || !columns.is_multiple_of(2) {
+            bail!("expected rows of two halves")
+        }
+        let x = floats(x, layout)?;
+        let mut out = vec![0.0; rows * half];
+        let rows_of_both = out.par_chunks_mut(half).zip(x.par_chunks(columns));
+        rows_of_both.for_each(|(out, row)| {
+            let (a, b) = row.split_at(half);
+            for (out, (a, b)) in out.iter_mut().zip(a.iter().zip(b)) {
+                *out = self.0.of(*a) * b;
+            }
+        });
+        Ok((CpuStorage::F32(out), Shape::from((rows, half))))
+    }
 }
 
 struct ScaledSoftmax(f32);
@@ -277,6 +319,14 @@ mod tests {
         let x = tensor((40, 64), 9.0);
         let soft = candle_nn::ops::softmax_last_dim(&(&x * 0.25).unwrap()).unwrap();
         assert!(apart(&scaled_softmax(&x, 0.25).unwrap(), &soft) < 1e-6);
+
+        for activation in [Activation::Gelu, Activation::Relu] {
+            let zeros = Tensor::zeros(32, candle_core::DType::F32, &Device::Cpu).unwrap();
+            let a = x.narrow(1, 0, 32).unwrap().contiguous().unwrap();
+            let a = bias_activation(&a, &zeros, activation).unwrap();
+            let product = (a * x.narrow(1, 32, 32).unwrap()).unwrap();
+            assert!(apart(&gated(&x, activation).unwrap(), &product) < 1e-5);
+        }
 
         let [bias, weight, shift] =
             [0.5, 2.0, 3.0].map(|scale| tensor((1, 64), scale).flatten_all().unwrap());

@@ -6,22 +6,28 @@
 //! | `description` | what the model's configuration files say |
 //! | `weights` | tensors of the safetensors file by name |
 //! | `text`, `pack` | from texts to tokens, and from sequences to one pass without padding |
-//! | `encoder`, `heads`, `kernels` | the computation |
+//! | `encoder`, `modern`, `vision` | one architecture each |
+//! | `attention`, `heads`, `kernels` | what they share |
 //! | `entities` | what a token classifier found, in words |
 //! | `model` | what the server sees: signature, sessions, inputs and outputs |
+//! | `device` | which device it is computed on |
 //! | `threads` | the one pool that all models of this engine compute on |
 //!
 //! All sessions of a model compute with the same weights, which are never written to.
 
+mod attention;
 mod description;
+mod device;
 mod encoder;
 mod entities;
 mod heads;
 mod kernels;
 mod model;
+mod modern;
 mod pack;
 mod text;
 mod threads;
+mod vision;
 mod weights;
 
 use std::sync::Arc;

@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
 use rayon::ThreadPool;
 
-use super::description::{Answers, Description, Family, TOKENIZER, Task};
-use super::encoder::Encoder;
+use super::description::{Answers, Description, Family, Image, TOKENIZER, Task};
+use super::encoder::{self, Encoder};
 use super::entities::{argmax, entities, softmax};
 use super::heads::Head;
+use super::modern::Modern;
 use super::pack::{Sequence, pack, unpad};
 use super::text::{Texts, Tokenized};
+use super::vision::Vision;
 use super::weights::{Weights, open};
-use super::{Executable, ModelSource};
+use super::{Executable, ModelSource, device};
 use crate::backend::{Session, one_line};
 use crate::error::{Error, Result};
 use crate::infer::TokenCount;
+use crate::model::device::Device;
 use crate::model::transformer::{TokenInput, TransformerOptions};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::{self, DType, Dim, Shape, Tensor, strings};
@@ -24,13 +26,21 @@ use crate::tensor::{self, DType, Dim, Shape, Tensor, strings};
 pub struct Model {
     signature: Signature,
     labels: Vec<(String, Vec<String>)>,
+    device: Device,
     shared: Arc<Shared>,
+}
+
+/// One architecture with its weights.
+enum Body {
+    Bert(Encoder),
+    Modern(Modern),
+    Vision(Vision),
 }
 
 /// What all sessions compute with.
 struct Shared {
     description: Description,
-    encoder: Encoder,
+    encoder: Body,
     head: Head,
     /// Set where requests hold text.
     texts: Option<Texts>,
@@ -43,40 +53,63 @@ impl Model {
         let options = &source.manifest.transformer;
         let description = Description::read(source.beside, options)?;
         let file = open(source.bytes)?;
-        let weights = Weights::new(&file, &Device::Cpu);
-        let input = options.input.unwrap_or_else(|| match source.beside.contains_key(TOKENIZER) {
-            true => TokenInput::Text,
-            false => TokenInput::Tokens,
-        });
-        let texts = match input {
-            TokenInput::Text => Some(Texts::load(source.beside, &description, options.truncate)?),
-            TokenInput::Tokens => None,
+        let (place, device) = device::open(source.id, source.manifest.engine.device)?;
+        let weights = Weights::new(&file, &place);
+        let input = match (&description.family, options.input) {
+            (Family::Vit(image), _) => Input::Pixels(*image),
+            (_, Some(TokenInput::Text)) => Input::Text,
+            (_, Some(TokenInput::Tokens)) => Input::Tokens,
+            (_, None) if source.beside.contains_key(TOKENIZER) => Input::Text,
+            (_, None) => Input::Tokens,
         };
-        let encoder = Encoder::load(&weights, &description)?;
+        let texts = match input {
+            Input::Text => Some(Texts::load(source.beside, &description, options.truncate)?),
+            Input::Tokens | Input::Pixels(_) => None,
+        };
+        let bert = |names| Encoder::load(&weights, &description, names).map(Body::Bert);
+        let encoder = match &description.family {
+            Family::Bert => bert(&encoder::BERT)?,
+            Family::Roberta => bert(&encoder::ROBERTA)?,
+            Family::DistilBert => bert(&encoder::DISTILBERT)?,
+            Family::ModernBert(rotations) => {
+                Body::Modern(Modern::load(&weights, &description, rotations)?)
+            }
+            Family::Vit(image) => Body::Vision(Vision::load(&weights, &description, *image)?),
+        };
         let head = Head::load(&weights, &description)?;
         let tokens_per_pass =
             options.tokens_per_pass.unwrap_or(TransformerOptions::TOKENS_PER_PASS);
         let (signature, labels) = signature(&description, input);
         let shared = Shared { description, encoder, head, texts, tokens_per_pass, pool };
-        Ok(Self { signature, labels, shared: Arc::new(shared) })
+        Ok(Self { signature, labels, device, shared: Arc::new(shared) })
     }
 }
 
-fn signature(
-    description: &Description,
-    input: TokenInput,
-) -> (Signature, Vec<(String, Vec<String>)>) {
+/// What a request holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    Text,
+    Tokens,
+    Pixels(Image),
+}
+
+fn signature(description: &Description, input: Input) -> (Signature, Vec<(String, Vec<String>)>) {
     let spec = |name: &str, dtype, rest: &[Dim]| TensorSpec {
         name: name.to_owned(),
         dtype,
         dims: std::iter::once(Dim::Any).chain(rest.iter().copied()).collect(),
     };
-    let is_text = input == TokenInput::Text;
-    let inputs = if is_text {
-        vec![spec("text", DType::Bytes, &[])]
-    } else {
-        let tokens = |name| spec(name, DType::I64, &[Dim::Any]);
-        vec![tokens("input_ids"), tokens("attention_mask")]
+    let is_text = input == Input::Text;
+    let inputs = match input {
+        Input::Text => vec![spec("text", DType::Bytes, &[])],
+        Input::Tokens => {
+            let tokens = |name| spec(name, DType::I64, &[Dim::Any]);
+            vec![tokens("input_ids"), tokens("attention_mask")]
+        }
+        Input::Pixels(Image { size, channels, .. }) => {
+            let dims = [channels, size, size].map(Dim::Fixed);
+            vec![spec("pixel_values", DType::F32, &dims)]
+        }
     };
     let mut named = Vec::new();
     let mut classes = |name: &str, labels: &[String]| {
@@ -114,6 +147,10 @@ impl Executable for Model {
         &self.labels
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
     fn session(&self) -> Result<Box<dyn Session>> {
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(Instance { shared, tokens: TokenCount::default() }))
@@ -129,6 +166,7 @@ impl Session for Instance {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         let Self { shared, tokens } = self;
         shared.pool.install(|| match (&shared.texts, inputs) {
+            (None, [pixels]) => shared.run_pixels(pixels),
             (Some(texts), [text]) => shared.run_texts(&texts.tokenize(text)?, text, tokens),
             (None, [ids, mask]) => shared.run_tokens(ids, mask, tokens),
             _ => Err(Error::internal("the inputs are not those of the signature")),
@@ -172,6 +210,21 @@ impl Shared {
             counts.map(|count| i32::try_from(count).unwrap_or(i32::MAX)).collect();
         outputs.push(numbers("token_count", DType::I32, &[counts.len()], counts)?);
         Ok(outputs)
+    }
+
+    fn run_pixels(&self, pixels: &Tensor) -> Result<Vec<Tensor>> {
+        let (Body::Vision(vision), count) = (&self.encoder, pixels.rows()) else {
+            return Err(Error::internal("the model has no eyes"));
+        };
+        let columns = self.columns();
+        if count == 0 {
+            return self.answers(Rows { of: Vec::new(), columns });
+        }
+        let numbers = bytemuck::allocation::pod_collect_to_vec::<u8, f32>(pixels.data());
+        let computed = vision
+            .run(numbers, count)
+            .and_then(|(pack, states)| self.head.run(&states, &pack)?.to_vec2::<f32>());
+        self.answers(Rows { of: computed.map_err(failed)?, columns })
     }
 
     fn run_tokens(
@@ -231,21 +284,19 @@ impl Shared {
     /// The head's numbers for every sequence, in the order given. A sequence without tokens has
     /// zeros.
     fn compute(&self, sequences: &[&Sequence]) -> Result<Rows> {
-        let columns = match &self.description.task {
-            Task::Embedding { .. } => self.description.hidden,
-            Task::Sequence(answers) => answers.count(),
-            Task::Token(labels) => labels.len(),
-        };
+        let columns = self.columns();
         let by_token = matches!(self.description.task, Task::Token(_));
         let empty = if by_token { Vec::new() } else { vec![0.0; columns] };
         let mut of = vec![empty; sequences.len()];
         for pack in pack(sequences, self.tokens_per_pass) {
-            let computed = self.encoder.run(&pack).and_then(|states| self.head.run(&states, &pack));
+            let states = match &self.encoder {
+                Body::Bert(encoder) => encoder.run(&pack),
+                Body::Modern(encoder) => encoder.run(&pack),
+                Body::Vision(_) => return Err(Error::internal("a picture has no tokens")),
+            };
+            let computed = states.and_then(|states| self.head.run(&states, &pack));
             let numbers = computed.and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>());
-            let numbers = numbers.map_err(|error| {
-                Error::internal("the model failed on this input")
-                    .with_detail(one_line(&error.to_string()))
-            })?;
+            let numbers = numbers.map_err(failed)?;
             let spans = pack.spans().enumerate();
             for (&index, (place, span)) in pack.order.iter().zip(spans) {
                 let rows = if by_token { span } else { place..place + 1 };
@@ -253,6 +304,15 @@ impl Shared {
             }
         }
         Ok(Rows { of, columns })
+    }
+
+    /// Numbers of one sequence, or of one token.
+    fn columns(&self) -> usize {
+        match &self.description.task {
+            Task::Embedding { .. } => self.description.hidden,
+            Task::Sequence(answers) => answers.count(),
+            Task::Token(labels) => labels.len(),
+        }
     }
 
     fn answers(&self, rows: Rows) -> Result<Vec<Tensor>> {
@@ -278,6 +338,11 @@ impl Shared {
             }
         }
     }
+}
+
+fn failed(error: candle_core::Error) -> Error {
+    let detail = one_line(&error.to_string());
+    Error::internal("the model failed on this input").with_detail(detail)
 }
 
 /// Nothing is padded here.

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::kernels::Norm;
 use crate::error::{Error, Result, quoted};
 
 /// The weights of one file, and where in its names we stand.
@@ -72,6 +73,30 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// A convolution whose steps are as wide as it is: a linear layer from `channels * height *
+    /// width` numbers to `rows`.
+    pub fn convolution(&self, rows: usize, kernel: [usize; 3]) -> Result<Linear> {
+        let [channels, height, width] = kernel;
+        let weight = self.get("weight", &[rows, channels, height, width])?;
+        let weight = weight.flatten(1, 3).map_err(|e| super::load_error(super::NAME, e))?;
+        Ok(Linear { weight, bias: self.get("bias", &[rows])? })
+    }
+
+    /// `weight` of a linear layer that adds nothing.
+    pub fn linear_without_bias(&self, rows: usize, columns: usize) -> Result<Linear> {
+        Ok(Linear { weight: self.get("weight", &[rows, columns])?, bias: self.zeros(rows)? })
+    }
+
+    /// `weight` of a layer norm that adds nothing.
+    pub fn norm_without_bias(&self, extent: usize, epsilon: f32) -> Result<Norm> {
+        Ok(Norm { weight: self.get("weight", &[extent])?, bias: self.zeros(extent)?, epsilon })
+    }
+
+    fn zeros(&self, extent: usize) -> Result<Tensor> {
+        let zeros = Tensor::zeros(extent, DType::F32, self.device);
+        zeros.map_err(|error| super::load_error(super::NAME, error))
+    }
+
     /// Some linear layers from the same numbers, as one.
     pub fn joined(&self, names: &[&str], rows: usize, columns: usize) -> Result<Linear> {
         let parts = names.iter().map(|name| self.at(name).linear(rows, columns));
@@ -85,11 +110,11 @@ impl<'a> Weights<'a> {
 
     /// `weight` and `bias` of a layer norm; checkpoints that came from TensorFlow say `gamma` and
     /// `beta`.
-    pub fn norm(&self, extent: usize, epsilon: f32) -> Result<super::kernels::Norm> {
+    pub fn norm(&self, extent: usize, epsilon: f32) -> Result<Norm> {
         let old = !self.has("weight") && self.has("gamma");
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         let (weight, bias) = (self.get(weight, &[extent])?, self.get(bias, &[extent])?);
-        Ok(super::kernels::Norm { weight, bias, epsilon })
+        Ok(Norm { weight, bias, epsilon })
     }
 
     fn full(&self, name: &str) -> String {

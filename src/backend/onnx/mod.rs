@@ -7,8 +7,10 @@
 //! copied. What this file must not know: graphs, operators, and the engines.
 
 mod gather;
+mod zipmap;
 
 pub use gather::gather;
+pub use zipmap::{Classes, unpack};
 
 use crate::error::{Error, Result, quoted};
 

@@ -57,7 +57,8 @@ impl Backend for Tract {
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {
         let failed = |error: String| load_error(NAME, error);
         onnx::stands_alone(NAME, source.bytes)?;
-        let bytes = &source.bytes[..];
+        let (bytes, labels) = onnx::unpack(NAME, source.bytes)?;
+        let bytes = &bytes[..];
         let proto =
             guard(|| self.importer.proto_model_for_read(&mut &bytes[..])).map_err(failed)?;
         let graph = vet::vet(&proto, &self.importer.op_register)?;
@@ -70,18 +71,24 @@ impl Backend for Tract {
         })
         .map_err(failed)?;
         let outputs = signature::outputs(graph, &found)?;
-        Ok(Arc::new(Model { signature: Signature { inputs, outputs }, plans: Arc::new(plans) }))
+        let signature = Signature { inputs, outputs };
+        Ok(Arc::new(Model { signature, labels, plans: Arc::new(plans) }))
     }
 }
 
 struct Model {
     signature: Signature,
+    labels: onnx::Classes,
     plans: Arc<Plans>,
 }
 
 impl Executable for Model {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn labels(&self) -> &[(String, Vec<String>)] {
+        &self.labels
     }
 
     fn session(&self) -> Result<Box<dyn Session>> {

@@ -61,10 +61,7 @@ fn declared(value: &ValueInfoProto) -> Result<Option<&TensorType>> {
     match value.r#type.as_ref().map(|declared| &declared.value) {
         None => Ok(None),
         Some(Some(Value::TensorType(tensor))) => Ok(Some(tensor)),
-        Some(None) => Err(Error::invalid(format!(
-            "'{}' is not a tensor; for a scikit-learn export use options={{'zipmap': False}}",
-            quoted(&value.name)
-        ))),
+        Some(None) => Err(Error::invalid(format!("'{}' is not a tensor", quoted(&value.name)))),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::settings::{Asked, Setting, settings};
 use crate::config::RegistryConfig;
+use crate::error::Result;
 use crate::model::manifest::VersionPolicy;
 use crate::model::mend::{Dialect, mends};
 use crate::model::triton_config::{self, complete};
@@ -41,9 +42,20 @@ pub struct VersionFacts {
     /// Growth of resident memory while it loaded, warm-up included.
     pub load_memory_bytes: Option<u64>,
     pub settings: Vec<Setting>,
+    /// How it does on every engine of this build.
+    pub engines: Vec<EngineFacts>,
     pub tensors: Vec<TensorFacts>,
     /// What would have to stand in the configuration, as it can be pasted.
     pub fix: Option<String>,
+}
+
+/// Whether an engine serves the version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EngineFacts {
+    pub engine: &'static str,
+    pub serves: bool,
+    /// Why it does not.
+    pub reason: Option<String>,
 }
 
 /// A model file.
@@ -86,6 +98,13 @@ impl Facts {
     }
 }
 
+impl EngineFacts {
+    fn of((engine, outcome): &(&'static str, Result<()>)) -> Self {
+        let reason = outcome.as_ref().err().map(|error| error.message().to_owned());
+        Self { engine, serves: outcome.is_ok(), reason }
+    }
+}
+
 impl VersionFacts {
     fn of(inspection: &Inspection, version: &Inspected, config: &RegistryConfig) -> Self {
         let servable = version.outcome.as_ref().ok();
@@ -116,6 +135,7 @@ impl VersionFacts {
             backend_default: config.backend,
             onnxruntime_missing: inspection.onnxruntime_missing.as_ref(),
             engine: inspection.engine.as_ref().ok().copied(),
+            device: servable.map(|servable| servable.device),
             served: servable.map(|servable| (&servable.signature, servable.policy())),
         };
         let served = servable.map(|servable| &servable.signature);
@@ -128,6 +148,7 @@ impl VersionFacts {
                 .map(|servable| u64::try_from(servable.load.time.as_millis()).unwrap_or(u64::MAX)),
             load_memory_bytes: servable.and_then(|servable| servable.load.memory_bytes),
             settings: settings(&asked),
+            engines: version.engines.iter().map(EngineFacts::of).collect(),
             tensors: tensors(version.found.as_ref(), &configured, served),
             fix: version.found.as_ref().filter(|_| servable.is_none()).and_then(|found| {
                 fix(&configured, found, inspection.config_file == Some(triton_config::FILE))

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::model::device::{Device, Placement};
 use crate::model::manifest::{BackendChoice, Manifest};
 use crate::model::{Signature, manifest, triton_config};
 use crate::scheduler::policy::BatchPolicy;
@@ -29,6 +30,8 @@ pub struct Asked<'a> {
     pub onnxruntime_missing: Option<&'a Error>,
     /// Name and platform.
     pub engine: Option<(&'static str, &'static str)>,
+    /// Where it computes, where the version loads.
+    pub device: Option<Device>,
     /// What came of it, where the version loads.
     pub served: Option<(&'a Signature, &'a BatchPolicy)>,
 }
@@ -42,6 +45,7 @@ pub fn settings(asked: &Asked<'_>) -> Vec<Setting> {
     let mut settings = vec![
         setting("backend", name.to_owned(), backend_why(asked)),
         setting("platform", platform.to_owned(), "the engine's".to_owned()),
+        device(asked),
         number("instances", engine.instances, 1, asked),
         threads(asked, name),
     ];
@@ -66,6 +70,20 @@ fn number(
 ) -> Setting {
     let why = asked_for.map_or_else(|| DEFAULT.to_owned(), |_| asked.says());
     Setting { key, value: asked_for.unwrap_or(default).to_string(), why }
+}
+
+fn device(asked: &Asked<'_>) -> Setting {
+    let wish = asked.manifest.engine.device;
+    let value = asked.device.map_or_else(|| "none".to_owned(), |device| device.to_string());
+    let why = match (wish, asked.device) {
+        (Placement::Auto, Some(Device::Cuda(_))) => "auto: the engine found a GPU".to_owned(),
+        (Placement::Auto, _) => "auto: the engine has no GPU to compute on".to_owned(),
+        (Placement::OnOrCpu(_), Some(Device::Cpu)) => {
+            format!("{}, with cpu where the GPU is not to be had; the log says why", asked.says())
+        }
+        _ => asked.says(),
+    };
+    Setting { key: "device", value, why }
 }
 
 fn threads(asked: &Asked<'_>, engine: &str) -> Setting {
@@ -171,6 +189,7 @@ mod tests {
             backend_default: BackendChoice::Auto,
             onnxruntime_missing: None,
             engine: Some(("onnxruntime", "onnxruntime_onnx")),
+            device: Some(Device::Cpu),
             served: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::facts::{Facts, FileFacts, TensorFacts, VersionFacts};
+use super::facts::{EngineFacts, Facts, FileFacts, TensorFacts, VersionFacts};
 use super::settings::Setting;
 
 /// Writing into a String can not fail.
@@ -60,6 +60,14 @@ fn write_version(out: &mut String, model: &str, file: Option<&str>, version: &Ve
     let settings = version.settings.iter();
     let settings = settings.map(|Setting { key, value, why }| [*key, value, why]);
     write_table(out, ["setting", "value", "why"], settings);
+    if !version.engines.is_empty() {
+        out.push('\n');
+        let row = |engine: &EngineFacts| {
+            let why = engine.reason.clone().unwrap_or_default();
+            [engine.engine.to_owned(), if engine.serves { "yes" } else { "no" }.to_owned(), why]
+        };
+        write_table(out, ["engine", "serves", "why not"], version.engines.iter().map(row));
+    }
     if !version.tensors.is_empty() {
         out.push('\n');
         let silent = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -138,6 +146,10 @@ mod tests {
                 setting("backend", "onnxruntime", "auto: ONNX Runtime, whose library was found"),
                 setting("instances", "1", "default"),
             ],
+            engines: vec![
+                EngineFacts { engine: "onnxruntime", serves: true, reason: None },
+                EngineFacts { engine: "tract", serves: false, reason: Some("no SVM".to_owned()) },
+            ],
             tensors: vec![
                 tensor("input", "features", ["FP32 [-1,30]", "", "FP32 [-1,30]"]),
                 tensor("output", "y", ["INT64 [-1]", "INT64 [-1]", "INT64 [-1]"]),
@@ -152,6 +164,7 @@ mod tests {
             load_ms: None,
             load_memory_bytes: None,
             settings: vec![setting("backend", "tract", "model.toml says so: tract")],
+            engines: Vec::new(),
             tensors: vec![tensor("input", "features", ["FP32 [-1,2]", "FP32 [-1,3]", ""])],
             fix: Some("# here\nshape = [-1, 2]\n".to_owned()),
         };
@@ -185,6 +198,10 @@ m/1: ready
   setting    value        why
   backend    onnxruntime  auto: ONNX Runtime, whose library was found
   instances  1            default
+
+  engine       serves  why not
+  onnxruntime  yes
+  tract        no      no SVM
 
   tensor          in the model  configured  served
   input features  FP32 [-1,30]  -           FP32 [-1,30]

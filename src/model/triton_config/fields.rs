@@ -302,7 +302,7 @@ pub struct InstanceGroup {
     pub count: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rate_limiter: Option<Never>,
-    pub(super) gpus: NoList,
+    pub gpus: Vec<u16>,
     pub(super) secondary_devices: NoList,
     pub(super) profile: NoList,
     pub(super) passive: Neutral<bool>,

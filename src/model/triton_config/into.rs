@@ -13,6 +13,7 @@ use crate::model::Manifest;
 use crate::model::batching::{
     Batching, LevelPolicy, PRIORITY_LEVELS_LIMIT, QUEUE_DEPTH_LIMIT, QueuePolicy, TimeoutAction,
 };
+use crate::model::device::{Device, Placement};
 use crate::model::ensemble::{Ensemble, Step};
 use crate::model::manifest::{
     BackendChoice, EngineOptions, IdentityOptions, InputEntry, Optimization, OutputEntry,
@@ -124,8 +125,8 @@ fn engine(
     config: &TritonConfig,
     backend: BackendChoice,
 ) -> Result<(EngineOptions, IdentityOptions)> {
-    let mut engine =
-        EngineOptions { instances: instances(&config.instance_group)?, ..EngineOptions::default() };
+    let (instances, device) = instances(&config.instance_group)?;
+    let mut engine = EngineOptions { instances, device, ..EngineOptions::default() };
     let graph = config.optimization.as_ref().and_then(|optimization| optimization.graph.as_ref());
     engine.optimization = match graph.map_or(0, |graph| graph.level) {
         0 => Optimization::All,
@@ -144,27 +145,44 @@ fn engine(
     Ok((engine, identity))
 }
 
-/// Instances of all groups together: on a processor, they are all alike.
-fn instances(groups: &[InstanceGroup]) -> Result<Option<usize>> {
-    if groups.is_empty() {
-        return Ok(None);
-    }
+/// Instances of all groups together, and where they compute: all on one device.
+fn instances(groups: &[InstanceGroup]) -> Result<(Option<usize>, Placement)> {
+    let mut placed = None;
     let mut instances = 0usize;
     for group in groups {
-        let refused = match group.kind {
-            Kind::Cpu | Kind::Auto => None,
-            Kind::Gpu => Some("KIND_GPU"),
-            Kind::Model => Some("KIND_MODEL"),
+        let placement = match (group.kind, &group.gpus[..]) {
+            (Kind::Auto, []) => Placement::Auto,
+            (Kind::Cpu, []) => Placement::On(Device::Cpu),
+            (Kind::Gpu, []) => Placement::On(Device::Cuda(0)),
+            (Kind::Gpu | Kind::Auto, [number]) => Placement::On(Device::Cuda(*number)),
+            (Kind::Cpu, _) => {
+                return Err(Error::invalid("instance_group: KIND_CPU has no gpus"));
+            }
+            (Kind::Gpu | Kind::Auto, _) => {
+                return Err(Error::unsupported(
+                    "instance_group.gpus: more than one GPU is not supported for a model",
+                ));
+            }
+            (Kind::Model, _) => {
+                return Err(Error::unsupported(
+                    "instance_group: KIND_MODEL is not supported; expected KIND_CPU, KIND_GPU or \
+                     KIND_AUTO",
+                ));
+            }
         };
-        if let Some(kind) = refused {
-            return Err(Error::unsupported(format!(
-                "instance_group: {kind} is not supported; Galen computes on the processor: \
-                 KIND_CPU, or KIND_AUTO"
-            )));
+        // A group that leaves the choice goes where the others are.
+        if matches!(placed, None | Some(Placement::Auto)) {
+            placed = Some(placement);
+        }
+        if placement != Placement::Auto && placed != Some(placement) {
+            return Err(Error::unsupported(
+                "instance_group: more than one device is not supported for a model; expected the \
+                 same kind and gpus in every group",
+            ));
         }
         instances = instances.saturating_add(group.count.max(1) as usize);
     }
-    Ok(Some(instances))
+    Ok(((!groups.is_empty()).then_some(instances), placed.unwrap_or_default()))
 }
 
 fn batching(config: &TritonConfig, is_complete: bool) -> Result<Batching> {

@@ -11,6 +11,7 @@ use super::into::{ENSEMBLE, ONNX};
 use super::parameters;
 use crate::error::{Error, Result};
 use crate::model::batching::{Batching, QueuePolicy, TimeoutAction};
+use crate::model::device::Device;
 use crate::model::ensemble::Ensemble;
 use crate::model::manifest::{Manifest, Optimization, VersionPolicy};
 use crate::model::warmup::{Sample, SampleData};
@@ -27,6 +28,7 @@ pub struct Served<'a> {
     /// Most rows in a batch; 0 where the model has no batches.
     pub batch_size_max: usize,
     pub instances: usize,
+    pub device: Device,
     /// The engine's name and platform.
     pub backend: &'a str,
     pub platform: &'a str,
@@ -76,9 +78,14 @@ impl Served<'_> {
     }
 
     fn instances(&self) -> InstanceGroup {
+        let (kind, gpus) = match self.device {
+            Device::Cpu => (Kind::Cpu, Vec::new()),
+            Device::Cuda(number) => (Kind::Gpu, vec![number]),
+        };
         InstanceGroup {
             name: self.name.to_owned(),
-            kind: Kind::Cpu,
+            kind,
+            gpus,
             count: narrow(self.instances),
             ..InstanceGroup::default()
         }

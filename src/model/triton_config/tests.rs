@@ -6,6 +6,7 @@ use super::json::Served;
 use super::*;
 use crate::error::ErrorKind;
 use crate::model::batching::{QueuePolicy, TimeoutAction};
+use crate::model::device::Device;
 use crate::model::manifest::{BackendChoice, Optimization, VersionPolicy};
 use crate::model::warmup::SampleData;
 use crate::model::{Signature, TensorSpec};
@@ -159,9 +160,12 @@ fn what_is_not_supported_is_refused_by_its_name() {
             "optimization.gather_kernel_buffer_threshold",
         ),
         ("optimization { eager_batching: true }", "optimization.eager_batching"),
-        ("instance_group { kind: KIND_GPU }", "instance_group: KIND_GPU"),
         ("instance_group { kind: KIND_MODEL }", "instance_group: KIND_MODEL"),
-        ("instance_group { gpus: [ 0 ] }", "instance_group.gpus"),
+        ("instance_group { gpus: [ 0, 1 ] }", "instance_group.gpus"),
+        (
+            "instance_group { kind: KIND_CPU } instance_group { kind: KIND_GPU }",
+            "more than one device",
+        ),
         ("instance_group { rate_limiter { } }", "instance_group.rate_limiter"),
         ("instance_group { secondary_devices { } }", "instance_group.secondary_devices"),
         ("instance_group { profile: '1' }", "instance_group.profile"),
@@ -327,6 +331,7 @@ fn a_served_model_is_described_in_tritons_words() {
         signature: &signature,
         batch_size_max: 8,
         instances: 1,
+        device: Device::Cpu,
         backend: "onnxruntime",
         platform: "onnxruntime_onnx",
         model_file: "model.onnx",
@@ -349,6 +354,7 @@ fn what_is_written_back_means_the_same() {
         signature: &signature,
         batch_size_max: 8,
         instances: 3,
+        device: Device::Cpu,
         backend: "identity",
         platform: "galen_identity",
         model_file: "weights.bin",
