@@ -107,12 +107,10 @@ impl Worker {
 
     pub fn run(mut self) {
         loop {
-            let now = Instant::now();
-            let starting = !self.settled;
-            if (self.config.control.watches() || starting) && self.next_look <= now {
+            if self.look_at().is_some_and(|at| at <= Instant::now()) {
                 // A directory that can not be read now is looked at again later; what serves,
                 // serves on.
-                let outcome = self.look(starting);
+                let outcome = self.look(!self.settled);
                 self.complain(outcome.err());
             }
             self.act();
@@ -146,8 +144,14 @@ impl Worker {
 
     /// How long nothing can have to be done, unless somebody speaks.
     fn patience(&self) -> Duration {
-        let next = self.trim_at.map_or(self.next_look, |at| at.min(self.next_look));
-        next.saturating_duration_since(Instant::now()).min(self.config.poll)
+        let next = self.look_at().into_iter().chain(self.trim_at).min();
+        let wait = next.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        wait.min(self.config.poll)
+    }
+
+    /// When the directory is looked at again; in some modes, never after the start.
+    fn look_at(&self) -> Option<Instant> {
+        (self.config.control.watches() || !self.settled).then_some(self.next_look)
     }
 
     /// Gives back what models left that are gone.

@@ -7,6 +7,8 @@ import http.client
 import json
 import signal
 import socket
+import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -161,3 +163,16 @@ def test_work_that_takes_too_long_is_given_up(models, start):
     assert server.process.wait(PATIENCE) == 1
     server.log.wait_for(message="shut down before all accepted work was finished")
     connections[0].close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
+@pytest.mark.parametrize("mode", ["both", "none", "poll", "explicit"])
+def test_a_server_that_nobody_asks_rests(quick, start, mode):
+    """In modes that never look at the directory again, the wait for the next look was none."""
+    server = start(quick, "--model-control-mode", mode, "--load-model", "*")
+    server.wait_ready()
+    # Nothing will tell that nothing happens.
+    before, begun = server.cpu_s(), time.monotonic()
+    time.sleep(1)
+    used = (server.cpu_s() - before) / (time.monotonic() - begun)
+    assert used < 0.05, f"{used:.2f} cores"

@@ -209,3 +209,9 @@ class Server:
             return int(line.split()[1]) * 1024
         ps = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
         return int(subprocess.run(ps, capture_output=True, check=True).stdout) * 1024
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used, of Linux."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat[stat.rindex(")") + 1 :].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
