@@ -4,16 +4,24 @@
 //! whatever answers at an address and prints one line of JSON, which is what `compare/` uses, so
 //! that every server is loaded by the same hand.
 
-mod load;
+#[path = "overhead/echo.rs"]
+mod echo;
+#[path = "overhead/server.rs"]
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
-use load::server::{INPUT, MODEL, Server, WIDTH};
-use load::{Load, Outcome, Result, Target, grpc, http};
+use galen::bench::answer::Status;
+use galen::bench::{self, Address, Door, Load, Outcome, Pace, Subject, Target, grpc, rest};
+use galen::tensor::{DType, NamedTensor, Shape, Tensor};
+use server::Server;
+
+type Result<T> = std::result::Result<T, String>;
 
 const JSON: &str = "application/json";
 
@@ -74,8 +82,32 @@ fn main() -> ExitCode {
 impl Args {
     fn load(&self, callers: usize, pid: Option<u32>) -> Load {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        Load { callers, warm_up: seconds(self.warm_up), measured: seconds(self.seconds), pid }
+        Load {
+            pace: Pace::Closed { callers },
+            warm_up: seconds(self.warm_up),
+            duration: seconds(self.seconds),
+            requests: None,
+            grace: Duration::from_secs(10),
+            pid,
+        }
     }
+}
+
+/// A failure ends it: a server that refuses work is fast, and its numbers would mean nothing.
+fn run(target: &Rc<Target>, load: &Load) -> Result<Outcome> {
+    let outcome = bench::run(target, load).map_err(|error| error.to_string())?;
+    if let Some((status, failed)) = outcome.tally.failed.first_key_value() {
+        let said = if *status == Status::Unanswered { "in time" } else { &failed.text };
+        return Err(format!("{} requests failed: {status} {said}", failed.count));
+    }
+    if outcome.tally.succeeded == 0 {
+        return Err("no request was answered in time".to_owned());
+    }
+    Ok(outcome)
+}
+
+fn quantile_us(outcome: &Outcome, share: f64) -> f64 {
+    outcome.tally.latency.quantile_us(share).unwrap_or(f64::NAN)
 }
 
 /// One address, one line of JSON for each number of callers.
@@ -84,19 +116,15 @@ fn drive(args: &Args, url: &str) -> Result<()> {
         Some(path) => std::fs::read(path).map_err(|error| format!("{path:?}: {error}"))?.into(),
         None => Bytes::new(),
     };
-    let target = if url.starts_with("grpc:") {
-        Target::Grpc(grpc::Target::new(url, &args.tensor, body)?)
-    } else {
-        Target::Http(http::Target::new(url, &args.content_type, &args.header, body)?)
-    };
+    let target = Rc::new(target(args, url, body)?);
     for &callers in &args.callers {
-        let outcome = load::run(&target, args.load(callers, args.pid))?;
+        let outcome = run(&target, &args.load(callers, args.pid))?;
         let line = serde_json::json!({
             "callers": callers,
-            "requests": outcome.requests,
+            "requests": outcome.tally.succeeded,
             "per_second": outcome.per_second(),
-            "p50_us": outcome.quantile_us(0.5),
-            "p99_us": outcome.quantile_us(0.99),
+            "p50_us": quantile_us(&outcome, 0.5),
+            "p99_us": quantile_us(&outcome, 0.99),
             "cpu_us": outcome.cpu_us(),
         });
         println!("{line}");
@@ -104,10 +132,42 @@ fn drive(args: &Args, url: &str) -> Result<()> {
     Ok(())
 }
 
+fn target(args: &Args, url: &str, body: Bytes) -> Result<Target> {
+    let text = |error: galen::error::Error| error.to_string();
+    let wrong = || format!("no address like http://host:port/path: {url}");
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let slash = rest.find('/').ok_or_else(wrong)?;
+    let (address, path) = rest.split_at(slash);
+    let address = Address::parse(address).map_err(text)?;
+    if scheme == "grpc" {
+        let (model, version) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+        let input = tensor(&args.tensor, body)?;
+        return Ok(Target::Grpc(
+            grpc::Target::new(address, model, version, &[input]).map_err(text)?,
+        ));
+    }
+    let target = rest::Target::new(address, path, &args.content_type, &args.header, body);
+    Ok(Target::Http(target.map_err(text)?))
+}
+
+/// `name:FP32:1,30` and its bytes.
+fn tensor(text: &str, data: Bytes) -> Result<NamedTensor> {
+    let wrong = || format!("no tensor like name:FP32:1,30: {text}");
+    let mut parts = text.splitn(3, ':');
+    let (Some(name), Some(dtype), Some(shape)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(wrong());
+    };
+    let dtype = DType::from_name(dtype).ok_or_else(wrong)?;
+    let shape: std::result::Result<Vec<usize>, _> = shape.split(',').map(str::parse).collect();
+    let shape = Shape::new(shape.map_err(|_| wrong())?);
+    let tensor = Tensor::new(name, dtype, shape, data).map_err(|error| error.to_string())?;
+    Ok(NamedTensor { name: name.to_owned(), tensor })
+}
+
 struct Cell {
     door: &'static str,
     callers: usize,
-    target: Target,
+    target: Rc<Target>,
     outcomes: Vec<Outcome>,
 }
 
@@ -125,7 +185,7 @@ fn table(args: &Args) -> Result<()> {
     for _ in 0..args.repeats.max(1) {
         for cell in &mut cells {
             let load = args.load(cell.callers, Some(server.pid()));
-            cell.outcomes.push(load::run(&cell.target, load)?);
+            cell.outcomes.push(run(&cell.target, &load)?);
         }
     }
     println!("| door | callers | requests/s | p50 us | p99 us | server CPU us/request |");
@@ -135,8 +195,8 @@ fn table(args: &Args) -> Result<()> {
         println!(
             "| {door} | {callers} | {:.0} | {:.0} | {:.0} | {:.1} |",
             median(of(Outcome::per_second)),
-            median(of(|outcome| outcome.quantile_us(0.5))),
-            median(of(|outcome| outcome.quantile_us(0.99))),
+            median(of(|outcome| quantile_us(outcome, 0.5))),
+            median(of(|outcome| quantile_us(outcome, 0.99))),
             least(of(|outcome| outcome.cpu_us().unwrap_or(f64::NAN))),
         );
     }
@@ -154,29 +214,21 @@ fn least(values: Vec<f64>) -> f64 {
 }
 
 /// The same row of numbers at every door.
-fn doors(server: &Server) -> Result<Vec<(&'static str, Target)>> {
-    let numbers: Vec<f32> = (0..WIDTH as u16).map(|n| 0.37 * f32::from(n) + 0.01).collect();
-    let raw: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let data = serde_json::to_string(&numbers).map_err(|error| error.to_string())?;
-    let infer = format!("http://{}/v2/models/{MODEL}/infer", server.http);
-    let head = format!(r#"{{"name":"{INPUT}","datatype":"FP32","shape":[1,{WIDTH}]"#);
-
-    let json = format!(r#"{{"inputs":[{head},"data":{data}}}]}}"#);
-    let size = raw.len();
-    let binary = r#""parameters":{"binary_data_output":true}"#;
-    let lead =
-        format!(r#"{{"inputs":[{head},"parameters":{{"binary_data_size":{size}}}}}],{binary}}}"#);
-    let length = [format!("inference-header-content-length: {}", lead.len())];
-    let body = [lead.as_bytes(), &raw].concat();
-    let typed = format!("http://{}/models/{MODEL}/predict", server.http);
-    let record = format!(r#"{{"records":[{{"{INPUT}":{data}}}]}}"#);
-    let octets = "application/octet-stream";
-    let rpc = format!("grpc://{}/{MODEL}", server.grpc);
-    let tensor = format!("{INPUT}:FP32:1,{WIDTH}");
-    Ok(vec![
-        ("gRPC raw", Target::Grpc(grpc::Target::new(&rpc, &tensor, raw.into())?)),
-        ("REST binary", Target::Http(http::Target::new(&infer, octets, &length, body.into())?)),
-        ("REST JSON", Target::Http(http::Target::new(&infer, JSON, &[], json.into())?)),
-        ("REST typed", Target::Http(http::Target::new(&typed, JSON, &[], record.into())?)),
-    ])
+fn doors(server: &Server) -> Result<Vec<(&'static str, Rc<Target>)>> {
+    let text = |error: galen::error::Error| error.to_string();
+    let asked = echo::asked().map_err(text)?;
+    let http = Address::parse(&server.http).map_err(text)?;
+    let grpc = Address::parse(&server.grpc).map_err(text)?;
+    let subject = Subject::parse(http, echo::MODEL).map_err(text)?;
+    let named = [
+        ("gRPC raw", Door::Grpc),
+        ("REST binary", Door::RestBinary),
+        ("REST JSON", Door::RestJson),
+        ("REST typed", Door::RestTyped),
+    ];
+    let target = |(name, door): (&'static str, Door)| {
+        let prepared = door.prepare(&subject, &grpc, &asked).map_err(text)?;
+        Ok((name, Rc::new(prepared.target)))
+    };
+    named.into_iter().map(target).collect()
 }

@@ -8,7 +8,7 @@
 //!
 //! | floor | rooms | what it is |
 //! |---|---|---|
-//! | 6 roof | [`app`], [`cli`], `main` | puts everything together; the only room that prints |
+//! | 6 roof | [`app`], [`cli`], [`bench`](mod@bench), `main` | the whole; prints; a caller |
 //! | 5 doors | [`server`] | every protocol, as thin adapters over one service |
 //! | 4 | [`service`] | what Galen can do, said once |
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
@@ -21,10 +21,10 @@
 //!
 //! **Invariants.** The ground has no runtime, no engine and no wire protocol in it. An engine crate
 //! is named in its own adapter only, and `cfg(feature)` stands only in `backend`. Web crates stay
-//! in `server`; the doors hold the [`service::Service`] and nothing behind it, and never see each
-//! other. Decisions are pure: [`scheduler::queue`], the registry's policy and the codecs have no
-//! clock, lock or channel in them. Everything has a limit. No `unsafe`, but for
-//! one foreign function in [`heap`].
+//! in `server`, and in the callers of `bench`, which stand outside; the doors hold the
+//! [`service::Service`] and nothing behind it, and never see each other. Decisions are pure:
+//! [`scheduler::queue`], the registry's policy and the codecs have no clock, lock or channel in
+//! them. Everything has a limit. No `unsafe`, but for one foreign function in [`heap`].
 //!
 //! # The path of a request
 //!
@@ -84,6 +84,7 @@
 
 pub mod app;
 pub mod backend;
+pub mod bench;
 pub mod cache;
 pub mod cli;
 pub mod config;

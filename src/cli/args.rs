@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::bench::args::BenchArgs;
 use crate::config::Overlay;
 
 /// Serves versioned models over gRPC and REST, for eHealth.
@@ -28,6 +29,8 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Write a version's reference profile from its training data: drift is measured against it
     Profile(Box<ProfileArgs>),
+    /// Load a running server with requests for one model, and measure what its callers wait
+    Bench(Box<BenchArgs>),
     /// Print a completion script for a shell
     Completions { shell: Shell },
 }

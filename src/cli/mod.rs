@@ -4,6 +4,7 @@
 //! (`EX_USAGE` of sysexits.h), before any port is bound.
 
 mod args;
+mod bench;
 mod check;
 mod explain;
 mod profile;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(*args),
         Command::Explain(args) => explain::run(*args),
         Command::Profile(args) => profile::run(*args),
+        Command::Bench(args) => bench::run(*args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "galen", &mut std::io::stdout());
             ExitCode::SUCCESS

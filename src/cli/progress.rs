@@ -44,3 +44,15 @@ pub fn of_bytes(total: u64) -> ProgressBar {
     }
     bar
 }
+
+/// A bar over what a command knows to take, in milliseconds.
+pub fn of_time(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:40} {percent} % {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}

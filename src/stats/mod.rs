@@ -16,6 +16,7 @@ pub mod divergence;
 pub mod drift;
 pub mod embedding;
 pub mod kolmogorov;
+pub mod log_linear;
 pub mod moments;
 pub mod multiplicity;
 pub mod performance;

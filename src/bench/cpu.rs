@@ -44,3 +44,22 @@ fn parse(stat: &str) -> Option<(u32, u32)> {
     let system: u32 = fields.next()?.parse().ok()?;
     Some((parent, user + system))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_can_not_shift_its_fields() {
+        let stat = "7 (a) b (c) S 3 7 7 0 -1 4194304 9 0 0 0 12 30 5 6 20 0 1 0 100 0 0";
+        assert_eq!(parse(stat), Some((3, 42)));
+        assert_eq!(parse("7 (a"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_has_cost_something_and_a_stranger_nothing() {
+        assert!(of_tree(std::process::id()).is_some());
+        assert_eq!(of_tree(u32::MAX), None);
+    }
+}

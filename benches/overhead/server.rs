@@ -5,24 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Result;
-
-/// The model whose answer is its question: what is left is what serving costs.
-pub const MODEL: &str = "echo";
-pub const INPUT: &str = "x";
-pub const WIDTH: usize = 30;
-
-const MANIFEST: &str = r#"
-backend = "identity"
-[[inputs]]
-name = "x"
-datatype = "FP32"
-shape = [-1, 30]
-[[outputs]]
-name = "y"
-datatype = "FP32"
-shape = [-1, 30]
-"#;
+use super::{Result, echo};
 
 /// A running server; it ends, and its registry goes, when this is dropped.
 pub struct Server {
@@ -38,8 +21,7 @@ impl Server {
     pub fn start() -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("galen-bench-{}", std::process::id()));
         let text = |error: io::Error| error.to_string();
-        fs::create_dir_all(folder.join(MODEL).join("1")).map_err(text)?;
-        fs::write(folder.join(MODEL).join("model.toml"), MANIFEST).map_err(text)?;
+        echo::registry(&folder).map_err(text)?;
         let child = Command::new(env!("CARGO_BIN_EXE_galen"))
             .args(["serve", "--log-format", "json", "--models"])
             .arg(&folder)
