@@ -127,7 +127,7 @@ class TestASlowModel:
         flags = ["--callers", "1", "--rate", "100", "--duration", "1s"]
         closed, opened = bench(slow, "slow", *flags, cwd=tmp_path)
         assert opened["requests"] == opened["succeeded"] == 100
-        assert closed["latency_us"]["p50"] >= self.DELAY_US
+        assert closed["latency_us"]["p50"] >= 0.95 * self.DELAY_US
         assert opened["latency_us"]["p99"] > 5 * closed["latency_us"]["p99"]
         # All the server says is that they waited.
         assert opened["served"]["queue_share"] > 0.7
