@@ -13,9 +13,12 @@ use tokio::task::JoinSet;
 use crate::backend::Engines;
 use crate::config::{Address, Config, DriftConfig, Limits, RegistryConfig, ServerConfig};
 use crate::error::Result;
+use crate::event::Alarm;
+use crate::observe::alerts::Alerts;
 use crate::observe::drift::Drift;
 use crate::observe::hub::Hub;
 use crate::observe::metrics::Metrics;
+use crate::observe::performance::keeper;
 use crate::observe::statistics::Statistics;
 use crate::observe::telemetry::LogControl;
 use crate::registry::{Manager, Progress};
@@ -24,7 +27,8 @@ use crate::server::layers::Layered;
 use crate::server::listen::{Listener, serve};
 use crate::server::rest::RestConfig;
 use crate::server::shared_memory::Regions;
-use crate::server::{dashboard, grpc, rest, scrape};
+use crate::server::webhook::Outcome;
+use crate::server::{dashboard, grpc, rest, scrape, webhook};
 use crate::service::Service;
 
 /// Where the doors are; `None` for one that is shut.
@@ -58,6 +62,7 @@ pub fn load(
     drift: Option<&DriftConfig>,
     readiness_strict: bool,
     metrics: Arc<Metrics>,
+    alarm: Option<Arc<dyn Alarm>>,
     log: LogControl,
 ) -> Result<Loaded> {
     let engines = Engines::probe(registry.backend, &registry.onnxruntime);
@@ -69,11 +74,17 @@ pub fn load(
         );
     }
     let statistics = Arc::new(Statistics::default());
+    let serves = drift.is_some();
     let drift = drift.filter(|drift| drift.enabled);
-    let drift = drift
-        .map(|drift| Drift::start(*drift, &registry.state, Arc::clone(&metrics)))
-        .transpose()?;
-    let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone() };
+    let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), alarm));
+    if serves {
+        keeper::start(&statistics, Arc::clone(&alerts))?;
+    }
+    let start = |drift: &DriftConfig| {
+        Drift::start(*drift, &registry.state, Arc::clone(&metrics), Arc::clone(&alerts))
+    };
+    let drift = drift.map(start).transpose()?;
+    let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone(), alerts };
     let manager = Manager::start(registry, engines, Arc::new(hub))?;
     let progress = manager.progress.clone();
     let service = Service::new(manager, statistics, drift, log, readiness_strict);
@@ -86,15 +97,18 @@ impl App {
     pub async fn start(config: &Config, log: LogControl) -> Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let (server, limits) = (&config.server, config.limits);
+        let (stop, stopped) = watch::channel(false);
+        let count = Arc::clone(&metrics);
+        let count = Arc::new(move |outcome: Outcome| count.notification(outcome.label()));
+        let alarm = webhook::start(&config.alerts, count, stopped.clone())?;
         let Loaded { service, progress } = load(
             &config.registry,
             Some(&config.drift),
             server.readiness_strict,
             Arc::clone(&metrics),
+            alarm,
             log,
         )?;
-
-        let (stop, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();
         let mut addresses = Addresses::default();
         if let Some(address) = &server.metrics {

@@ -2,7 +2,7 @@
 //! listens. `observe` is the one listener today.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::infer::{Timings, TokenCount};
@@ -102,6 +102,44 @@ pub struct LoadCost {
     pub time: Duration,
     /// Growth of resident memory in bytes, where it could be measured.
     pub memory_bytes: Option<u64>,
+}
+
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlertKind {
+    /// What is served is distributed otherwise than what was trained on.
+    Drift,
+    /// Values are missing, out of range, new or of another unit.
+    Quality,
+    /// Answers do worse than they are declared to.
+    Performance,
+}
+
+impl AlertKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            AlertKind::Drift => "drift",
+            AlertKind::Quality => "quality",
+            AlertKind::Performance => "performance",
+        }
+    }
+}
+
+/// An alert of a version began or ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertChanged {
+    pub id: ModelId,
+    pub kind: AlertKind,
+    /// When it ended; `None` while it is on.
+    pub ended: Option<SystemTime>,
+    pub began: SystemTime,
+    /// Why it is on, or was: names and aggregates, never a payload's value.
+    pub reasons: Vec<String>,
+}
+
+/// Hears of alerts. Calls come from threads that measure: they must not block.
+pub trait Alarm: Send + Sync {
+    fn alert_changed(&self, change: AlertChanged);
 }
 
 /// Hears what happens to one version. Calls come from the hot path: they must not block.

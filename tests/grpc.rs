@@ -15,6 +15,7 @@ use bytes::Bytes;
 use galen::backend::Engines;
 use galen::infer::RequestContext;
 use galen::model::manifest::BackendChoice;
+use galen::observe::alerts::Alerts;
 use galen::observe::hub::Hub;
 use galen::observe::metrics::Metrics;
 use galen::observe::statistics::Statistics;
@@ -86,7 +87,9 @@ impl Server {
         let engines = Engines::probe(BackendChoice::Identity, &[]);
         let statistics = Arc::new(Statistics::default());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let hub = Arc::new(Hub { metrics, statistics: Arc::clone(&statistics), drift: None });
+        let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), None));
+        let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: None, alerts };
+        let hub = Arc::new(hub);
         let manager = Manager::start(&registry.config(), engines, hub).unwrap();
         let progress = manager.progress.clone();
         let service = Service::new(manager, statistics, None, LogControl::default(), false);

@@ -146,6 +146,12 @@ pub struct ServeArgs {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     pub drift: Option<bool>,
 
+    /// Where alerts that begin or end are posted, in Alertmanager's form: an http:// address
+    /// [default: none]
+    #[arg(long, value_name = "URL", env = "GALEN_ALERTS_WEBHOOK", help_heading = "Monitoring")]
+    #[arg(hide_env_values = true)]
+    pub alerts_webhook: Option<String>,
+
     /// Be ready only when every version is [default: false]
     #[arg(long, value_name = "BOOL", env = "GALEN_STRICT_READINESS", help_heading = "Lifecycle")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -276,6 +282,7 @@ impl ServeArgs {
             load_model: self.load_model,
             cache_bytes_max: self.cache_bytes_max,
             drift: self.drift,
+            alerts_webhook: self.alerts_webhook,
             cache_config: self.cache_config,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,

@@ -71,7 +71,7 @@ fn print_engines(config: &Config, model: &str) {
 pub(super) async fn loaded(config: &Config) -> Result<Service> {
     let metrics = Arc::new(Metrics::new()?);
     let Loaded { service, mut progress } =
-        load(&config.registry, None, true, metrics, LogControl::default())?;
+        load(&config.registry, None, true, metrics, None, LogControl::default())?;
     let settled = progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;
     Ok(service)

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::raw::{self, File, Overlay};
 use super::{
-    Address, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat, RegistryConfig,
-    ServerConfig, library,
+    Address, AlertsConfig, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat,
+    RegistryConfig, ServerConfig, Webhook, library,
 };
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::ModelName;
@@ -38,6 +38,8 @@ const POLL_MIN: Duration = Duration::from_millis(10);
 const SETTLE_MS: u64 = 1000;
 /// Every wait is bounded; this bounds the bound.
 const WAIT_MS_LIMIT: u64 = 24 * 60 * 60 * 1000;
+/// With the longest pause of a minute, most of a day.
+const RETRIES_LIMIT: u32 = 1000;
 
 impl Config {
     /// Reads the file that the overlay names (or `galen.toml` here, if there is one).
@@ -167,6 +169,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         settle: millis("registry.settle_ms", file.registry.settle_ms, SETTLE_MS)?,
     };
     let drift = drift(overlay.drift, &file.drift)?;
+    let alerts = alerts(overlay.alerts_webhook, &file.alerts)?;
     let format = match overlay.log_format {
         Some(name) => LogFormat::from_name(&name).ok_or_else(|| {
             Error::invalid(format!(
@@ -177,7 +180,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         None => file.log.format.unwrap_or(LogFormat::Auto),
     };
     let filter = overlay.log_filter.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
-    Ok(Config { registry, server, drift, limits, log: LogConfig { format, filter } })
+    Ok(Config { registry, server, drift, alerts, limits, log: LogConfig { format, filter } })
 }
 
 /// The empty name is none.
@@ -256,6 +259,21 @@ fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
         window_seconds: within("window_seconds", written.window_seconds, 3600, 1, 31_536_000)?,
         sample_percent,
         snapshot_seconds: within("snapshot_seconds", written.snapshot_seconds, 10, 1, 86_400)?,
+    })
+}
+
+/// The empty address is none.
+fn alerts(webhook: Option<String>, written: &raw::Alerts) -> Result<AlertsConfig> {
+    let webhook = webhook.as_deref().or(written.webhook.as_deref());
+    let webhook = webhook.filter(|text| !text.is_empty()).map(Webhook::parse).transpose()?;
+    let retries = written.retries.unwrap_or(8);
+    let attempts = u32::try_from(retries).ok().filter(|retries| *retries <= RETRIES_LIMIT);
+    let wrong = || Error::invalid(format!("alerts.retries: expected 0 to {RETRIES_LIMIT}"));
+    Ok(AlertsConfig {
+        webhook,
+        timeout: millis("alerts.timeout_ms", written.timeout_ms, 5000)?,
+        retries: attempts.ok_or_else(wrong)?,
+        backoff: millis("alerts.backoff_ms", written.backoff_ms, 1000)?,
     })
 }
 
@@ -339,7 +357,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 36);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 40);
     }
 
     #[test]
@@ -377,5 +395,7 @@ mod tests {
         assert!(message("[limits]\nrequest_timeout_ms = 999999999999").contains("at most"));
         assert!(message("[registry]\nmodel_name = \"../x\"").starts_with("registry.model_name: "));
         assert!(message("[rest]\nmlflow_model = \"../x\"").starts_with("rest.mlflow_model: "));
+        assert!(message("[alerts]\nwebhook = \"https://a/\"").starts_with("alerts.webhook: "));
+        assert!(message("[alerts]\nretries = 1001").contains("alerts.retries: expected 0 to"));
     }
 }

@@ -7,6 +7,7 @@
 mod library;
 mod load;
 pub mod raw;
+mod webhook;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use load::toml_from_str;
 pub use raw::Overlay;
+pub use webhook::Webhook;
 
 use crate::model::ModelName;
 use crate::model::manifest::BackendChoice;
@@ -42,6 +44,7 @@ pub struct Config {
     pub registry: RegistryConfig,
     pub server: ServerConfig,
     pub drift: DriftConfig,
+    pub alerts: AlertsConfig,
     pub limits: Limits,
     pub log: LogConfig,
 }
@@ -139,6 +142,19 @@ pub struct DriftConfig {
     pub sample_percent: f64,
     /// What a crash may lose at most.
     pub snapshot_seconds: u64,
+}
+
+/// Who is told when an alert begins or ends, and how patiently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertsConfig {
+    /// `None`: nobody.
+    pub webhook: Option<Webhook>,
+    /// For one attempt, from the connection to the answer's head.
+    pub timeout: Duration,
+    /// Attempts after the first one.
+    pub retries: u32,
+    /// Before the first of these; it doubles.
+    pub backoff: Duration,
 }
 
 #[derive(Clone, Debug)]

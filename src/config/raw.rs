@@ -20,6 +20,7 @@ pub struct File {
     pub registry: Registry,
     pub cache: Cache,
     pub drift: Drift,
+    pub alerts: Alerts,
     pub limits: Limits,
     pub rest: Rest,
     pub grpc_server: Grpc,
@@ -55,6 +56,15 @@ pub struct Drift {
     pub window_seconds: Option<u64>,
     pub sample_percent: Option<f64>,
     pub snapshot_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alerts {
+    pub webhook: Option<String>,
+    pub timeout_ms: Option<u64>,
+    pub retries: Option<u64>,
+    pub backoff_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -128,6 +138,7 @@ pub struct Overlay {
     pub load_model: Option<Vec<String>>,
     pub cache_bytes_max: Option<u64>,
     pub drift: Option<bool>,
+    pub alerts_webhook: Option<String>,
     /// Triton's spelling: `local,size=N`.
     pub cache_config: Option<Vec<String>>,
     pub body_bytes_max: Option<usize>,

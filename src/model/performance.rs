@@ -41,6 +41,35 @@ pub struct Performance {
     /// Names of the subgroups that a label may come with.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Figures that an alert guards.
+    #[serde(default)]
+    pub at_least: AtLeast,
+}
+
+/// What figures ought to be, 0 to 1: those that come with an interval, so that chance is no alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtLeast {
+    pub sensitivity: Option<f64>,
+    pub specificity: Option<f64>,
+    pub ppv: Option<f64>,
+    pub npv: Option<f64>,
+}
+
+impl AtLeast {
+    /// By their names.
+    pub fn each(&self) -> [(&'static str, Option<f64>); 4] {
+        [
+            ("sensitivity", self.sensitivity),
+            ("specificity", self.specificity),
+            ("ppv", self.ppv),
+            ("npv", self.npv),
+        ]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn threshold() -> f64 {
@@ -76,6 +105,11 @@ impl Performance {
             }
             if self.groups.iter().take(place).any(|other| other == name) {
                 return wrong(format!("groups: '{}' stands there twice", quoted(name)));
+            }
+        }
+        for (name, least) in self.at_least.each() {
+            if least.is_some_and(|least| !(0.0..=1.0).contains(&least)) {
+                return wrong(format!("at_least.{name}: expected 0 to 1"));
             }
         }
         if self.negative.is_some() && self.negative == self.positive {
@@ -137,6 +171,9 @@ impl Performance {
                 answer.name
             ));
         };
+        if truth == Truth::Quantity && !self.at_least.is_empty() {
+            return wrong("at_least: a quantity has no such figures".into());
+        }
         Ok(Outcome {
             output: answer.output,
             batched: contract.batched,
@@ -145,6 +182,7 @@ impl Performance {
             keep: self.keep,
             keep_seconds: self.keep_seconds,
             groups: self.groups.clone(),
+            at_least: self.at_least,
         })
     }
 }
@@ -160,6 +198,7 @@ pub struct Outcome {
     pub keep: usize,
     pub keep_seconds: u64,
     pub groups: Vec<String>,
+    pub at_least: AtLeast,
 }
 
 /// What becomes true.
@@ -285,6 +324,8 @@ mod tests {
             ("output = \"y\"\nkeep = 0", "keep: expected 1 to 1000000"),
             ("output = \"y\"\nkeep = 1000001", "keep: expected 1 to 1000000"),
             ("output = \"y\"\nkeep_seconds = 0", "keep_seconds: expected 1 to 63072000"),
+            ("output = \"y\"\nat_least = { ppv = 1.1 }", "at_least.ppv: expected 0 to 1"),
+            ("output = \"y\"\nat_least = { ppv = 0.9 }", "at_least: a quantity has no"),
             ("output = \"y\"\ngroups = [\"a\", \"a\"]", "groups: 'a' stands there twice"),
             ("output = \"y\"\ngroups = [\"\"]", "groups: a name has 1 to 64 characters"),
             (

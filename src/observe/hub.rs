@@ -1,8 +1,9 @@
 //! Where facts are told to everybody who keeps count: metrics and statistics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::alerts::Alerts;
 use super::drift::Drift;
 use super::metrics::Metrics;
 use super::statistics::{Statistics, VersionStatistics};
@@ -20,6 +21,7 @@ pub struct Hub {
     pub statistics: Arc<Statistics>,
     /// `None`: drift is not measured.
     pub drift: Option<Arc<Drift>>,
+    pub alerts: Arc<Alerts>,
 }
 
 impl Observe for Hub {
@@ -36,6 +38,7 @@ impl Observe for Hub {
             if let Some(drift) = &self.drift {
                 drift.forget(&change.id);
             }
+            self.alerts.forget(&change.id, SystemTime::now());
         }
     }
 
@@ -105,7 +108,8 @@ mod tests {
     #[test]
     fn what_is_gone_is_forgotten_and_what_is_replaced_is_not() {
         let (metrics, statistics) = (Arc::new(Metrics::new().unwrap()), Arc::default());
-        let hub = Hub { metrics, statistics, drift: None };
+        let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), None));
+        let hub = Hub { metrics, statistics, drift: None, alerts };
         let name = ModelName::new("m").unwrap();
         let id = ModelId { name, version: Version::new(1).unwrap() };
         let answer = || {

@@ -14,8 +14,8 @@ use super::names::{self, Kind};
 use super::performance::{Counts, Summary};
 use crate::error::{Error, Result};
 use crate::event::{
-    BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted, ShadowCompared,
-    VersionSink, VersionStateChanged,
+    AlertKind, BatchExecuted, CacheLookedUp, FailureReason, Observe, RequestCompleted,
+    ShadowCompared, VersionSink, VersionStateChanged,
 };
 use crate::infer::{TokenCount, micros};
 use crate::model::ModelId;
@@ -87,6 +87,19 @@ impl Metrics {
         }
         let alert = last.is_alert();
         self.gauge(names::DRIFT_ALERT, labels(id)).set(f64::from(u8::from(alert)));
+    }
+
+    /// Whether a version is in alert.
+    pub fn alert(&self, id: &ModelId, kind: AlertKind, on: bool) {
+        let mut labels = labels(id);
+        labels.push(Label::from_static_parts("kind", kind.name()));
+        self.gauge(names::ALERT, labels).set(f64::from(u8::from(on)));
+    }
+
+    /// Counts what became of telling somebody of an alert.
+    pub fn notification(&self, outcome: &'static str) {
+        let labels = vec![Label::from_static_parts("outcome", outcome)];
+        self.counter(names::NOTIFICATIONS, labels).increment(1);
     }
 
     /// What became of the labels that were given, in all.
@@ -335,8 +348,8 @@ mod tests {
             text.contains(&format!("# TYPE {} {}", metric.name, metric.kind.name()))
         };
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
-        // Those that appear with a state change, and with a window, are not here yet.
-        assert_eq!(seen, names::ALL.len() - 16, "{text}");
+        // Those that appear with a state change, a window or an alert are not here yet.
+        assert_eq!(seen, names::ALL.len() - 18, "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! What this room must not know: who produces the facts, and any payload.
 
+pub mod alerts;
 pub mod drift;
 mod ecs_line;
 pub mod hub;

@@ -117,6 +117,10 @@ metrics! {
         "Share of the negative cases among the last labelled answers that were called so.";
     FEEDBACK_LABELS = Counter "galen_feedback_labels"
         "Labels that were given, by what became of them.";
+    ALERT = Gauge "galen_alert"
+        "1 while the version is in alert, 0 after it was, by kind: drift, quality, performance.";
+    NOTIFICATIONS = Counter "galen_alert_notifications"
+        "Messages to the webhook, by outcome: delivered, retried (one attempt), dropped.";
     PENDING = Gauge "nv_inference_pending_request_count"
         "Requests waiting in the queue now.";
     MODEL_READY = Gauge "galen_model_ready"

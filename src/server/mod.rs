@@ -3,9 +3,10 @@
 //! `listen` accepts connections, `patience` bounds them and `framing` refuses requests whose end is
 //! unclear; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `dashboard` is the pages that
-//! people see on the first; `scrape` is the metrics port.
+//! people see on the first; `scrape` is the metrics port; `webhook` is the one door that only goes
+//! out, for alerts.
 //! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
-//! `log_settings` and `trace_settings`.
+//! `log_settings`, `trace_settings` and `time`.
 
 pub mod dashboard;
 mod extensions;
@@ -20,7 +21,9 @@ pub mod rest;
 pub mod scrape;
 pub mod shared_memory;
 mod status;
+mod time;
 mod trace_settings;
+pub mod webhook;
 
 /// A door's routes, ready for [`layers`].
 pub use axum::Router;

@@ -76,7 +76,9 @@ impl Service {
         let reasons = last.map(|last| {
             let named = watched.names().into_iter().zip(&last.verdicts);
             let named = named.filter(|(_, verdict)| verdict.is_alert());
-            named.map(|(name, verdict)| format!("{name}: {}", verdict.reasons.join("; "))).collect()
+            named
+                .map(|(name, verdict)| format!("{name}: {}", verdict.reasons().join("; ")))
+                .collect()
         });
         let source = &watched.profile.source;
         Ok(DriftReport {

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+pub use crate::observe::drift::Verdict as DriftVerdict;
 pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use crate::registry::OutputCounts;
 pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use galen::app::App;
 use galen::config::{
-    Address, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat,
+    Address, AlertsConfig, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat,
     RegistryConfig, ServerConfig,
 };
 use galen::model::manifest::BackendChoice;
@@ -120,6 +120,12 @@ pub fn config(registry: &Registry) -> Config {
             window_seconds: 3600,
             sample_percent: 100.0,
             snapshot_seconds: 10,
+        },
+        alerts: AlertsConfig {
+            webhook: None,
+            timeout: PATIENCE,
+            retries: 0,
+            backoff: Duration::ZERO,
         },
         limits: Limits {
             body_bytes_max: 8 << 20,

@@ -32,15 +32,46 @@ pub struct Verdict {
     pub significant: bool,
     /// Enough values to say anything.
     pub sufficient: bool,
+    /// Whether values are distributed otherwise.
+    pub drift: Finding,
+    /// Whether values are wrong in themselves: missing, of another unit, of a new category.
+    pub quality: Finding,
+}
+
+/// What a window says of one question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Finding {
     /// Why this window is alarming; none where it is not.
     pub reasons: Vec<String>,
     /// Windows in a row that were.
     pub streak: u32,
 }
 
-impl Verdict {
+impl Finding {
     pub fn is_alert(&self) -> bool {
         self.streak >= WINDOWS
+    }
+
+    /// Held against the window before. One with too little to say anything leaves what was said.
+    fn after(reasons: Vec<String>, before: Option<&Self>, sufficient: bool) -> Self {
+        let before = before.map_or(0, |finding| finding.streak);
+        let streak = match (sufficient, reasons.is_empty()) {
+            (false, _) => before,
+            (true, true) => 0,
+            (true, false) => before.saturating_add(1),
+        };
+        Self { reasons, streak }
+    }
+}
+
+impl Verdict {
+    pub fn is_alert(&self) -> bool {
+        self.drift.is_alert() || self.quality.is_alert()
+    }
+
+    /// Why this window is alarming, for whatever it is.
+    pub fn reasons(&self) -> Vec<String> {
+        self.quality.reasons.iter().chain(&self.drift.reasons).cloned().collect()
     }
 }
 
@@ -57,15 +88,14 @@ pub fn judge(profile: &Profile, window: &Window, before: &[Verdict]) -> Vec<Verd
     let verdict = |(place, (feature, seen)): (usize, (&Feature, FeatureScores<'_>))| {
         let significant = significant.get(place).copied().unwrap_or(false);
         let sufficient = all(seen.accumulator) >= COUNT_MIN;
-        let reasons = if sufficient { reasons(feature, &seen, significant) } else { Vec::new() };
-        let streak = before.get(place).map_or(0, |verdict| verdict.streak);
-        let streak = match (sufficient, reasons.is_empty()) {
-            // Too little to say anything: what was said stands.
-            (false, _) => streak,
-            (true, true) => 0,
-            (true, false) => streak.saturating_add(1),
+        let before = before.get(place);
+        let (drift, quality) = match sufficient {
+            true => (drift(&seen, significant), quality(feature, &seen)),
+            false => Default::default(),
         };
-        Verdict { scores: seen.scores, significant, sufficient, reasons, streak }
+        let drift = Finding::after(drift, before.map(|verdict| &verdict.drift), sufficient);
+        let quality = Finding::after(quality, before.map(|verdict| &verdict.quality), sufficient);
+        Verdict { scores: seen.scores, significant, sufficient, drift, quality }
     };
     pairs().enumerate().map(verdict).collect()
 }
@@ -76,7 +106,16 @@ fn all(seen: &Accumulator) -> u64 {
     seen.present() + quality.missing + quality.infinite + quality.wrong_type
 }
 
-fn reasons(feature: &Feature, seen: &FeatureScores<'_>, significant: bool) -> Vec<String> {
+fn drift(seen: &FeatureScores<'_>, significant: bool) -> Vec<String> {
+    let alarming = seen.scores.filter(|scores| significant && scores.is_alarming());
+    let reason = alarming.map(|scores| {
+        let limit = PSI_ALARM.max(FLOOR_TIMES * scores.psi_floor);
+        format!("psi {:.2}, above {limit:.2}", scores.psi)
+    });
+    reason.into_iter().collect()
+}
+
+fn quality(feature: &Feature, seen: &FeatureScores<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     let window = seen.accumulator;
     if let Feature::Numeric(numeric) = feature
@@ -85,10 +124,6 @@ fn reasons(feature: &Feature, seen: &FeatureScores<'_>, significant: bool) -> Ve
         reasons.push(format!(
             "the values are about {times:.3} times those of training: is it another unit?"
         ));
-    }
-    if let Some(scores) = seen.scores.filter(|scores| significant && scores.is_alarming()) {
-        let limit = PSI_ALARM.max(FLOOR_TIMES * scores.psi_floor);
-        reasons.push(format!("psi {:.2}, above {limit:.2}", scores.psi));
     }
     let (quality, rows) = (window.quality(), all(window));
     let reference = window.reference();

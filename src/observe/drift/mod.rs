@@ -17,13 +17,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-pub use judge::Verdict;
+pub use judge::{Finding, Verdict};
 pub use watched::{Complete, State, Watched};
 
+use super::alerts::Alerts;
 use super::metrics::Metrics;
 use crate::config::DriftConfig;
 use crate::error::{Error, Result};
-use crate::event::Watch;
+use crate::event::{AlertKind, Watch};
 use crate::model::profile::Profile;
 use crate::model::{Contract, ModelId};
 
@@ -36,6 +37,7 @@ pub struct Drift {
     /// Where snapshots lie.
     folder: PathBuf,
     metrics: Arc<Metrics>,
+    alerts: Arc<Alerts>,
     versions: RwLock<BTreeMap<ModelId, Arc<Watched>>>,
     /// While it is there, the thread ticks.
     _ticks: SyncSender<()>,
@@ -43,11 +45,16 @@ pub struct Drift {
 
 impl Drift {
     /// Starts the thread that puts counts together; it ends with the last handle.
-    pub fn start(config: DriftConfig, state: &Path, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
+    pub fn start(
+        config: DriftConfig,
+        state: &Path,
+        metrics: Arc<Metrics>,
+        alerts: Arc<Alerts>,
+    ) -> Result<Arc<Self>> {
         let folder = state.join("drift");
         let (ticks, ended) = sync_channel(0);
         let versions = RwLock::default();
-        let drift = Arc::new(Self { config, folder, metrics, versions, _ticks: ticks });
+        let drift = Arc::new(Self { config, folder, metrics, alerts, versions, _ticks: ticks });
         let weak = Arc::downgrade(&drift);
         std::thread::Builder::new()
             .name("galen-drift".to_owned())
@@ -81,8 +88,12 @@ impl Drift {
         if let Err(error) = snapshot::restore(&self.folder, &watched) {
             tracing::warn!(model = %id, %error, "the kept drift statistics are not used");
         }
-        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
-        versions.insert(id.clone(), Arc::clone(&watched));
+        {
+            let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+            versions.insert(id.clone(), Arc::clone(&watched));
+        }
+        // Who was told before a restart is told again; what another profile said is over.
+        self.tell(&watched, SystemTime::now());
         Ok(watched)
     }
 
@@ -107,6 +118,7 @@ impl Drift {
         for watched in versions {
             if watched.gather(&self.config, now, wall) {
                 self.announce(&watched);
+                self.tell(&watched, wall);
             }
             self.metrics.drift_rows(&watched.id, watched.rows(), watched.dropped());
         }
@@ -129,6 +141,32 @@ impl Drift {
         }
     }
 
+    /// Tells what is in alert after the last complete window.
+    fn tell(&self, watched: &Watched, at: SystemTime) {
+        let (drift, quality) = {
+            let state = watched.state();
+            let verdicts = state.last.iter().flat_map(|last| &last.verdicts);
+            let named: Vec<_> = watched.names().into_iter().zip(verdicts).collect();
+            let of = |question: fn(&Verdict) -> &Finding| {
+                let findings = named.iter().map(|(name, verdict)| (name, question(verdict)));
+                let alerts = findings.filter(|(_, finding)| finding.is_alert());
+                let reason = |(name, finding): (&String, &Finding)| match &finding.reasons[..] {
+                    [] => format!("{name}: as before, of too few rows to say more"),
+                    reasons => format!("{name}: {}", reasons.join("; ")),
+                };
+                alerts.map(reason).collect::<Vec<_>>()
+            };
+            (of(|verdict| &verdict.drift), of(|verdict| &verdict.quality))
+        };
+        // Held, so that nothing is told of a version that is gone or was replaced.
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        if !versions.get(&watched.id).is_some_and(|now| std::ptr::eq(&**now, watched)) {
+            return;
+        }
+        self.alerts.stand(&watched.id, AlertKind::Drift, drift, at);
+        self.alerts.stand(&watched.id, AlertKind::Quality, quality, at);
+    }
+
     /// Tells metrics and log what a complete window says.
     fn announce(&self, watched: &Watched) {
         let state = watched.state();
@@ -136,12 +174,13 @@ impl Drift {
         let names = watched.names();
         self.metrics.drift_window(&watched.id, &names, last);
         for (name, verdict) in names.iter().zip(&last.verdicts) {
-            if !verdict.reasons.is_empty() {
+            let reasons = verdict.reasons();
+            if !reasons.is_empty() {
                 tracing::warn!(
                     model = %watched.id,
                     feature = name.as_str(),
                     alert = verdict.is_alert(),
-                    reasons = verdict.reasons.join("; "),
+                    reasons = reasons.join("; "),
                     "drift"
                 );
             }

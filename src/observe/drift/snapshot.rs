@@ -35,8 +35,10 @@ pub struct Snapshot {
 struct SavedComplete {
     window: SavedWindow,
     at_s: u64,
-    /// Alarming windows in a row, of each feature and output.
+    /// Windows in a row that drifted, of each feature and output, and those of poor quality.
     streaks: Vec<u32>,
+    #[serde(default)]
+    quality_streaks: Vec<u32>,
 }
 
 /// The name of a version's file: neither part holds anything that a path could mind.
@@ -59,7 +61,8 @@ pub fn export(watched: &Watched, now: SystemTime) -> Snapshot {
     let last = state.last.as_ref().map(|last| SavedComplete {
         window: last.window.save(),
         at_s: seconds(last.at),
-        streaks: last.verdicts.iter().map(|verdict| verdict.streak).collect(),
+        streaks: last.verdicts.iter().map(|verdict| verdict.drift.streak).collect(),
+        quality_streaks: last.verdicts.iter().map(|verdict| verdict.quality.streak).collect(),
     });
     Snapshot {
         schema: SCHEMA.to_owned(),
@@ -94,7 +97,10 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
         let window = taken(&last.window)?;
         let mut verdicts = judge(&watched.profile, &window, &[]);
         for (verdict, streak) in verdicts.iter_mut().zip(&last.streaks) {
-            verdict.streak = *streak;
+            verdict.drift.streak = *streak;
+        }
+        for (verdict, streak) in verdicts.iter_mut().zip(&last.quality_streaks) {
+            verdict.quality.streak = *streak;
         }
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(last.at_s);
         Ok(Complete { window, at, verdicts })

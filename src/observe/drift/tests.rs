@@ -113,7 +113,7 @@ fn alerts(watched: &Watched) -> Vec<(String, String)> {
     let last = state.last.as_ref().unwrap();
     let named = watched.names().into_iter().zip(&last.verdicts);
     let named = named.filter(|(_, verdict)| verdict.is_alert());
-    named.map(|(name, verdict)| (name, verdict.reasons.join("; "))).collect()
+    named.map(|(name, verdict)| (name, verdict.reasons().join("; "))).collect()
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn one_alarming_window_is_no_alert_and_a_small_one_says_nothing() {
     watched.answered(&inputs, &outputs);
     assert!(watched.gather(&CONFIG, now, SystemTime::now()));
     assert_eq!(alerts(&watched), []);
-    assert!(!watched.state().last.as_ref().unwrap().verdicts[0].reasons.is_empty());
+    assert!(!watched.state().last.as_ref().unwrap().verdicts[0].drift.reasons.is_empty());
     // It ends by its age, with too few rows to take back or to confirm what was said.
     let (inputs, outputs) = shifted(&mut random, 100);
     watched.answered(&inputs, &outputs);
@@ -173,7 +173,7 @@ fn one_alarming_window_is_no_alert_and_a_small_one_says_nothing() {
     assert!(watched.gather(&CONFIG, later, SystemTime::now()));
     let state = watched.state();
     let verdict = &state.last.as_ref().unwrap().verdicts[0];
-    assert_eq!((verdict.sufficient, verdict.streak), (false, 1));
+    assert_eq!((verdict.sufficient, verdict.drift.streak), (false, 1));
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Seen {
 pub struct Report {
     pub counts: Counts,
     pub pending: usize,
+    /// Why it is in alert; nothing where it is not.
+    pub alert: Vec<String>,
     /// Label of the positive class.
     pub positive: Option<String>,
     /// None where scores are no probabilities.
@@ -102,6 +104,7 @@ impl Seen {
         Report {
             counts: self.counts,
             pending: self.pending,
+            alert: Vec::new(),
             positive,
             threshold: outcome.is_probability().then_some(outcome.threshold),
             groups: groups.collect(),

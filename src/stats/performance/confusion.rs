@@ -5,6 +5,8 @@ use crate::stats::tails::NORMAL_975;
 /// A share with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
+    /// Cases that it is a share of.
+    pub of: u64,
     pub value: f64,
     pub low: f64,
     pub high: f64,
@@ -21,7 +23,7 @@ pub fn wilson(hits: u64, of: u64) -> Option<Share> {
     let half = NORMAL_975 * (value * (1.0 - value) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
     let low = ((middle - half) / scale).max(0.0);
-    Some(Share { value, low, high: ((middle + half) / scale).min(1.0) })
+    Some(Share { of, value, low, high: ((middle + half) / scale).min(1.0) })
 }
 
 /// Counts of calls at one threshold. They add up over windows and subgroups.

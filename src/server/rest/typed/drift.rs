@@ -10,16 +10,16 @@ use axum::routing::get;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::super::time::rfc3339;
 use super::super::openapi::MONITORING;
 use super::super::openapi::bodies::Problem;
 use super::super::origin::Own;
 use super::super::path::ModelPath;
 use super::super::{Door, reply};
 use super::outcome::{Caller, FormatQuery, csv, report, text};
-use super::time::rfc3339;
 use crate::error::{Error, quoted};
 use crate::model::profile::Feature;
-use crate::service::{DriftReport, DriftSnapshot, DriftStatus, FeatureReport};
+use crate::service::{DriftReport, DriftSnapshot, DriftStatus, DriftVerdict, FeatureReport};
 
 pub fn routes() -> Router<Door> {
     let state = || get(export).post(merge);
@@ -156,6 +156,7 @@ pub struct QualityFeature {
     new_categories: u64,
     /// Every value is the same number.
     constant: bool,
+    /// Why these values are suspect; how they are distributed is a matter of drift.
     reasons: Vec<String>,
 }
 
@@ -333,7 +334,7 @@ impl From<FeatureReport> for DriftFeature {
         let status = match verdict {
             Some(verdict) if verdict.is_alert() => "alert",
             Some(verdict) if !verdict.sufficient => "insufficient",
-            Some(verdict) if !verdict.reasons.is_empty() => "alarm",
+            Some(verdict) if !verdict.reasons().is_empty() => "alarm",
             Some(_) => "ok",
             None => "insufficient",
         };
@@ -355,7 +356,7 @@ impl From<FeatureReport> for DriftFeature {
             kind,
             unit,
             status,
-            reasons: verdict.map(|verdict| verdict.reasons.clone()).unwrap_or_default(),
+            reasons: verdict.map(DriftVerdict::reasons).unwrap_or_default(),
             rows: report.last.as_ref().map_or(0, |(seen, _)| seen.present()),
             scores,
             bins: report.bins,
@@ -383,7 +384,7 @@ impl From<DriftReport> for Quality {
                 above_trained: quality.above_trained,
                 new_categories: seen.unseen(),
                 constant: seen.is_constant(),
-                reasons: verdict.reasons,
+                reasons: verdict.quality.reasons,
             })
         };
         Self {

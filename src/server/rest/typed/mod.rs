@@ -7,7 +7,6 @@ mod outcome;
 pub mod performance;
 mod request;
 mod response;
-mod time;
 pub mod traffic;
 
 use std::collections::BTreeMap;

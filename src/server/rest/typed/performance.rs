@@ -81,6 +81,8 @@ pub struct Performance {
     version: String,
     /// Whether its configuration says `[performance]`; without it, there is nothing to tell.
     declared: bool,
+    /// Figures below what `[performance.at_least]` declares, beyond chance; none: no alert.
+    alert: Vec<String>,
     /// Labels that were joined since the version began; the figures are of the last 10 000.
     labelled: u64,
     /// Answers that wait for their label.
@@ -298,6 +300,7 @@ impl From<(ModelId, Option<PerformanceReport>)> for Performance {
             model: id.name.to_string(),
             version: id.version.to_string(),
             declared,
+            alert: report.alert,
             labelled: report.counts.joined,
             pending: report.pending as u64,
             expired: report.counts.expired,
@@ -324,7 +327,7 @@ impl From<(ModelId, Option<PerformanceReport>)> for Performance {
 impl From<PerformanceSummary> for PerformanceFigures {
     fn from(summary: PerformanceSummary) -> Self {
         let share = |share: Option<Share>| {
-            share.map(|Share { value, low, high }| PerformanceShare { value, low, high })
+            share.map(|Share { value, low, high, .. }| PerformanceShare { value, low, high })
         };
         let (calibration, errors) = (summary.calibration.as_ref(), summary.errors.as_ref());
         Self {
