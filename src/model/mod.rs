@@ -4,6 +4,7 @@
 //! What this room must not know: files, engines, protocols.
 
 pub mod batching;
+pub mod card;
 pub mod contract;
 pub mod device;
 pub mod ensemble;

@@ -67,11 +67,11 @@ impl Root {
         Ok(Some(data.into()))
     }
 
-    /// Whether a regular file lies there.
-    pub fn has_file(&self, path: &Path) -> bool {
+    /// Whether a regular file lies there, beneath the registry and behind no link.
+    pub fn is_file(&self, path: &Path) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = open_beneath(&self.directory, path, flags).map(File::from);
-        file.is_ok_and(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))
+        file.ok().and_then(|file| file.metadata().ok()).is_some_and(|found| found.is_file())
     }
 
     /// As [`Root::read`], for a text that must be UTF-8.

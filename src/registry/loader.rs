@@ -241,7 +241,7 @@ impl Files<'_> {
             Some(memory) => memory.contains_key(&format!("{}/{name}", self.order.id.version)),
             None => {
                 let folder = self.order.layout.version(&self.order.id);
-                self.loader.root.has_file(&folder.join(name))
+                self.loader.root.is_file(&folder.join(name))
             }
         };
         let is_transformer = !lies_there(MODEL_FILE) && lies_there(WEIGHTS_FILE);

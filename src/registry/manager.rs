@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+use super::cards::Cards;
 use super::events::Event;
 use super::files::Root;
 use super::labels::LabelStore;
@@ -45,6 +46,7 @@ pub struct Manager {
     pub table: TableReader,
     pub progress: watch::Receiver<Progress>,
     pub control: Control,
+    pub cards: Cards,
 }
 
 /// Events that may wait; load threads block beyond it, which is harmless, and calls are refused.
@@ -69,6 +71,7 @@ impl Manager {
             cache: ResponseCache::new(config.cache_bytes_max),
             loads: Loads::default(),
         };
+        let cards = Cards::open(&config.models)?;
         let kept = (LabelStore::open(&config.state)?, TrafficStore::open(&config.state)?);
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (sender, events) = sync_channel(EVENTS_MAX);
@@ -89,7 +92,7 @@ impl Manager {
             })?;
         let end = Arc::new(End { sender: sender.clone(), thread: Some(thread) });
         let control = Control { mode: config.control, sender, _end: end };
-        Ok(Self { table, progress, control })
+        Ok(Self { table, progress, control, cards })
     }
 }
 

@@ -8,12 +8,14 @@
 //! `table` is swapped atomically. `lifecycle` is the state machine, `model` what the worker
 //! remembers, `labels` and `steer` what calls have moved (kept in files by `crate::state`), `route`
 //! a traffic policy at work, `events` what the worker hears, `calls` what it is told to do,
-//! `manager` the registry from outside, and `inspect` looks at one model without serving it.
+//! `manager` the registry from outside, `cards` the model cards that lie there, and `inspect` looks
+//! at one model without serving it.
 //!
 //! What this room must not know: protocols, metrics back-ends, who asks.
 
 mod assemble;
 mod calls;
+mod cards;
 mod describe;
 mod events;
 mod files;
@@ -39,6 +41,7 @@ mod table;
 mod warmup;
 mod worker;
 
+pub use cards::Cards;
 pub use inspect::{Inspected, Inspection, inspect};
 pub use lifecycle::VersionState;
 pub use loader::MemoryFiles;

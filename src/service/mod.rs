@@ -1,6 +1,7 @@
 //! What Galen can do, said once. The doors hold a [`Service`] and nothing else: every protocol is a
 //! way of writing these calls down.
 
+mod card;
 mod catalog;
 mod drift;
 mod ensemble;
@@ -37,7 +38,7 @@ pub use traffic::{ArmReport, TrafficReport};
 use crate::observe::drift::Drift;
 use crate::observe::statistics::Statistics;
 use crate::observe::telemetry::LogControl;
-use crate::registry::{Control, Manager, Progress, TableReader};
+use crate::registry::{Cards, Control, Manager, Progress, TableReader};
 
 /// The server's name in metadata.
 pub const NAME: &str = "galen";
@@ -50,6 +51,7 @@ struct Inner {
     table: TableReader,
     progress: watch::Receiver<Progress>,
     control: Control,
+    cards: Cards,
     statistics: Arc<Statistics>,
     drift: Option<Arc<Drift>>,
     log: LogControl,
@@ -70,13 +72,14 @@ impl Service {
         log: LogControl,
         readiness_strict: bool,
     ) -> Self {
-        let Manager { table, progress, control } = registry;
+        let Manager { table, progress, control, cards } = registry;
         let (changed, _) = watch::channel(());
         let draining = AtomicBool::new(false);
         Self(Arc::new(Inner {
             table,
             progress,
             control,
+            cards,
             statistics,
             drift,
             log,

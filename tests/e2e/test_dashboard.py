@@ -84,7 +84,7 @@ def test_a_model_is_opened_and_told_with_its_latency(tab, shared):
     page.get_by_role("link", name="breast-cancer", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("breast-cancer version 2")
     expect(page.get_by_role("heading", level=1)).to_be_focused()
-    expect(page.get_by_text("Tells malignant from benign")).to_be_visible()
+    expect(page.locator(".lead")).to_contain_text("Tells malignant from benign")
     expect(panel(page, "Signature")).to_contain_text("[-1, 30]")
     latency = shared.get("/models/breast-cancer/versions/2/latency").json()
     line = panel(page, "Latency").get_by_role("row").filter(has_text="Infer")
@@ -249,6 +249,7 @@ def test_nothing_keeps_anybody_out(browser, shared, scheme):
         check("fleet")
         tab.open("/#/models/breast-cancer")
         expect(panel(page, "Performance")).to_be_visible()
+        page.get_by_text("What its author says").click()
         check("model")
         page.get_by_role("button", name="Promote version 1").click()
         check("dialog")
@@ -367,6 +368,73 @@ def test_what_the_api_says_is_text_and_never_markup(browser, registry, start):
     page = tab.open("/#/models/echo")
     expect(page.get_by_text(markup, exact=True)).to_be_visible()
     expect(page.locator("main b, main img")).to_have_count(0)
+    tab.close()
+    assert tab.problems == []
+
+
+def test_the_card_is_shut_and_reads_well_when_it_is_opened(tab):
+    page = tab.open("/#/models/breast-cancer/2")
+    card = panel(page, "Model card")
+    text = card.get_by_text("Tells malignant from benign breast masses")
+    expect(card.get_by_text("What its author says")).to_be_visible()
+    expect(text).to_be_hidden()
+    card.get_by_text("What its author says").focus()
+    page.keyboard.press("Enter")
+    expect(text).to_be_visible()
+    expect(card.get_by_role("heading", name="Out-of-Scope Use")).to_be_visible()
+    expect(card.get_by_role("row", name="ROC AUC 0.9931 0.9802")).to_be_visible()
+    expect(card.get_by_role("table", name="Figures of breast-cancer/2")).to_contain_text("0.98")
+    expect(card.get_by_text("not for clinical use").first).to_be_visible()
+    expect(card.locator("li").filter(has_text="569 masses from one hospital")).to_contain_text(
+        "Cytology, imaging and referral have changed since."
+    )
+    expect(card.locator("code").filter(has_text="examples.json").first).to_be_visible()
+    assert "<!--" not in card.inner_text() and "**" not in card.inner_text()
+
+
+HOSTILE_CARD = """---
+license: "<img src=x onerror=alert(1)>"
+tags: {a: [b]}
+model-index: [{name: <b>n</b>, results: [{metrics: [{name: x, value: "<i>1</i>"}]}, 7]}, null, x]
+galen: {note: "<script>alert(2)</script>"}
+---
+# Title <b>bold</b>
+
+<script>alert(3)</script><img src=x onerror=alert(4)>
+
+[run](javascript:alert) [data](data:text/html,x) [file](/v2/health/live) [page](https://example.org/a)
+**strong *em `code <u>`*** & &lt; ![picture](http://elsewhere.invalid/x.png)
+
+| a | <b>b</b> |
+|---|---|
+| 1 | <img src=x> |
+
+```html
+<iframe src=//elsewhere.invalid></iframe>
+```
+* item
+  <a href=javascript:alert(6)>x</a>
+"""
+
+
+def test_nothing_in_a_card_is_markup(browser, registry, start):
+    folder = registry.add_echo("echo")
+    (folder / "README.md").write_text(HOSTILE_CARD)
+    server = start(registry.path).wait_ready()
+    tab = Tab(browser, server)
+    page = tab.open("/#/models/echo")
+    card = panel(page, "Model card")
+    card.get_by_text("What its author says").click()
+    expect(card.get_by_role("heading", name="Title <b>bold</b>")).to_be_visible()
+    expect(card).to_contain_text("<script>alert(3)</script><img src=x onerror=alert(4)>")
+    expect(card).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(card).to_contain_text("<iframe src=//elsewhere.invalid></iframe>")
+    expect(card.locator("script, img, iframe, b, i, u, style, object, embed, form")).to_have_count(0)
+    links = card.locator("a")
+    addresses = [link.get_attribute("href") for link in links.all()]
+    assert addresses == ["https://example.org/a", "http://elsewhere.invalid/x.png"]
+    assert {link.get_attribute("rel") for link in links.all()} == {"noopener noreferrer"}
+    expect(card).to_contain_text("run (javascript:alert)")
     tab.close()
     assert tab.problems == []
 

@@ -71,6 +71,8 @@ assets! {
     "histogram.js" JS;
     "main.js" JS;
     "model.js" JS;
+    "markdown.js" JS;
+    "panels/card.js" JS;
     "panels/drift.js" JS;
     "panels/latency.js" JS;
     "panels/performance.js" JS;

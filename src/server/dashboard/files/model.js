@@ -4,6 +4,7 @@ import { ApiError, get, optional, path } from "./api.js";
 import { has, openapi, typedOperation } from "./document.js";
 import { h, render } from "./dom.js";
 import { bytes, whole } from "./format.js";
+import { modelCard } from "./panels/card.js";
 import { drift } from "./panels/drift.js";
 import { Latency } from "./panels/latency.js";
 import { performancePanel } from "./panels/performance.js";
@@ -35,6 +36,7 @@ export function model(name, asked) {
       return;
     }
     state.traffic = await optional(`${path("models", name)}/traffic`, signal);
+    if (state.card === undefined && state.model.has_card) state.card = await cardOf(name, signal);
     const before = state.version?.version;
     state.version = chosen(state);
     if (state.version?.state === "ready") {
@@ -79,6 +81,7 @@ export function model(name, asked) {
         tryIt.node,
         signature(state.metadata),
       ] : []),
+      modelCard(state.card),
     ].filter((part) => part !== null);
     render(node, heading(state), version ? card(version) : null, contents(panels), panels);
   }
@@ -92,6 +95,16 @@ export function model(name, asked) {
       latency.stop();
     },
   };
+}
+
+/** What its author says of it; null where there is none, or none that can be read. */
+async function cardOf(name, signal) {
+  try {
+    return await optional(`${path("models", name)}/card`, signal);
+  } catch (error) {
+    if (error instanceof ApiError) return null;
+    throw error;
+  }
 }
 
 /** The version that is shown: the one that was asked for, or the one that answers. */

@@ -42,6 +42,7 @@ pub const PROTOCOL: &str = "Open Inference Protocol v2";
     paths(
         typed::list,
         typed::show,
+        typed::card::show,
         typed::labels::set,
         typed::labels::remove,
         typed::drift::show,

@@ -1,5 +1,6 @@
 //! The typed API under `/models`: records of named features in, named outputs out.
 
+pub mod card;
 pub mod drift;
 pub mod labels;
 pub mod latency;
@@ -32,6 +33,7 @@ use outcome::Caller;
 
 pub fn routes() -> Router<Door> {
     Router::new()
+        .merge(card::routes())
         .merge(labels::routes())
         .merge(drift::routes())
         .merge(latency::routes())
@@ -63,6 +65,9 @@ pub struct Model {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     labels: BTreeMap<String, String>,
+    /// Whether it has a card; said where one model is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_card: Option<bool>,
 }
 
 /// One version of a model.
@@ -111,7 +116,10 @@ pub async fn list(State(door): State<Door>) -> Response<Body> {
         content_type = "application/problem+json", description = "No such model")))]
 pub async fn show(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
     match door.service.model(&path.model) {
-        Ok(status) => reply::json(StatusCode::OK, &describe(&door, status)),
+        Ok(status) => {
+            let has_card = Some(door.service.has_card(&status.name).await);
+            reply::json(StatusCode::OK, &Model { has_card, ..describe(&door, status) })
+        }
         Err(error) => Caller::of(&request).refuse(&error),
     }
 }
@@ -140,7 +148,7 @@ fn describe(door: &Door, status: ModelStatus) -> Model {
     let versions = versions.collect();
     let labels = status.labels.iter();
     let labels = labels.map(|(label, version)| (label.to_string(), version.to_string())).collect();
-    Model { name, description, problem: status.problem, versions, labels }
+    Model { name, description, problem: status.problem, versions, labels, has_card: None }
 }
 
 async fn predict(State(door): State<Door>, path: ModelPath, request: Request) -> Response<Body> {
