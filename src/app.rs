@@ -56,7 +56,8 @@ pub struct Loaded {
     pub progress: watch::Receiver<Progress>,
 }
 
-/// Probes the engines and starts to load the registry. Tools that do not serve measure no drift.
+/// Probes the engines and starts to load the registry. Tools that do not serve measure no drift
+/// and keep nothing.
 pub fn load(
     registry: &RegistryConfig,
     drift: Option<&DriftConfig>,
@@ -74,11 +75,12 @@ pub fn load(
         );
     }
     let statistics = Arc::new(Statistics::default());
-    let serves = drift.is_some();
+    let snapshot_seconds = drift.map(|drift| drift.snapshot_seconds);
     let drift = drift.filter(|drift| drift.enabled);
     let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), alarm));
-    if serves {
-        keeper::start(&statistics, Arc::clone(&alerts))?;
+    if let Some(seconds) = snapshot_seconds {
+        let (alerts, metrics) = (Arc::clone(&alerts), Arc::clone(&metrics));
+        keeper::start(&statistics, alerts, metrics, &registry.state, seconds)?;
     }
     let start = |drift: &DriftConfig| {
         Drift::start(*drift, &registry.state, Arc::clone(&metrics), Arc::clone(&alerts))
@@ -178,7 +180,7 @@ impl App {
         self.stop.send_replace(true);
         let closed = async { while self.doors.join_next().await.is_some() {} };
         let drained = tokio::time::timeout(self.shutdown_timeout, closed).await.is_ok();
-        self.service.keep_drift();
+        self.service.keep_statistics();
         if drained {
             tracing::info!("shut down");
         } else {

@@ -181,8 +181,9 @@ pub trait Observe: Send + Sync {
     fn watch(&self, _: &ModelId, _: &Profile, _: &Contract) -> Result<Option<Arc<dyn Watch>>> {
         Ok(None)
     }
-    /// Somebody who remembers the answers of a version that declares it, if anybody does.
-    fn remember(&self, _: &ModelId, _: Outcome) -> Option<Arc<dyn Remember>> {
+    /// Somebody who remembers the answers of a version that declares it, if anybody does. The text
+    /// tells its model file from others; it is empty for an engine that has none.
+    fn remember(&self, _: &ModelId, _: Outcome, _: &str) -> Option<Arc<dyn Remember>> {
         None
     }
 }

@@ -223,6 +223,11 @@ pub enum Read {
 }
 
 impl Outcome {
+    /// Position of the output in the signature.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
     /// Whether scores are probabilities, and not calls or quantities.
     pub fn is_probability(&self) -> bool {
         matches!(self.truth, Truth::Class { read: Read::Entry | Read::Value, .. })

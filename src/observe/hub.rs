@@ -51,8 +51,8 @@ impl Observe for Hub {
         self.drift.as_ref().map(|drift| drift.watch(id, profile, contract)).transpose()
     }
 
-    fn remember(&self, id: &ModelId, outcome: Outcome) -> Option<Arc<dyn Remember>> {
-        Some(self.statistics.performance.remember(id, outcome))
+    fn remember(&self, id: &ModelId, outcome: Outcome, file: &str) -> Option<Arc<dyn Remember>> {
+        Some(self.statistics.performance.remember(id, outcome, file))
     }
 }
 

@@ -68,7 +68,7 @@ impl Loader {
         policy.batch_size_max = batch_size_max;
         let batched = batch_size_max > 0;
         let contract = Contract::derive(&signature, manifest, batched, batch_size_max.max(1))?;
-        let ledger = self.ledger(id, manifest, &signature, &contract)?;
+        let ledger = self.ledger(id, manifest, &signature, &contract, None)?;
         Ok(Servable {
             id: id.clone(),
             signature,

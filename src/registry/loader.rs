@@ -145,7 +145,7 @@ impl Loader {
         let contract =
             Contract::derive(&signature, &manifest, policy.batch_size_max > 0, records_max)?;
         let watch = files.watch(&contract);
-        let ledger = self.ledger(id, &manifest, &signature, &contract)?;
+        let ledger = self.ledger(id, &manifest, &signature, &contract, digest.as_deref())?;
         let cache = self.cache_of(order);
         let sink = self.observe.for_version(id);
         let scheduler =
@@ -202,10 +202,12 @@ impl Loader {
         manifest: &Manifest,
         signature: &Signature,
         contract: &Contract,
+        digest: Option<&str>,
     ) -> Result<Option<Arc<dyn Remember>>> {
         let declared = manifest.performance.as_ref();
         let outcome = declared.map(|declared| declared.resolve(signature, contract)).transpose()?;
-        Ok(outcome.and_then(|outcome| self.observe.remember(id, outcome)))
+        Ok(outcome
+            .and_then(|outcome| self.observe.remember(id, outcome, digest.unwrap_or_default())))
     }
 }
 

@@ -101,7 +101,8 @@ impl Service {
     }
 
     /// Writes down what was seen, as the last thing before the end.
-    pub fn keep_drift(&self) {
+    pub fn keep_statistics(&self) {
+        self.0.statistics.performance.save();
         if let Some(drift) = &self.0.drift {
             drift.tick(Instant::now(), SystemTime::now());
             drift.save();

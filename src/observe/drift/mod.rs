@@ -86,6 +86,7 @@ impl Drift {
         }
         let watched = Arc::new(Watched::new(id, profile, contract, &self.config, now)?);
         if let Err(error) = snapshot::restore(&self.folder, &watched) {
+            self.metrics.snapshot_fault("drift", "read");
             tracing::warn!(model = %id, %error, "the kept drift statistics are not used");
         }
         {
@@ -132,6 +133,7 @@ impl Drift {
 
     fn keep(&self, watched: &Watched) {
         if let Err(error) = snapshot::save(&self.folder, watched) {
+            self.metrics.snapshot_fault("drift", "write");
             tracing::warn!(
                 model = %watched.id,
                 %error,

@@ -3,17 +3,19 @@
 //!
 //! `store` remembers and joins, in bounded memory; `report` makes figures. A version that declares
 //! nothing costs nothing; one that does, a short lock a request. Scores, labels and the values of
-//! declared subgroups are kept, in memory only: no features, no request ids, and nothing over a
-//! restart.
+//! declared subgroups are kept: no features and no request ids. What is labelled outlives a restart
+//! (`snapshot`), what still waits for its label does not.
 
 mod judge;
 pub mod keeper;
 mod report;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -35,15 +37,31 @@ use store::Store;
 #[derive(Default)]
 pub struct Performance {
     ledgers: RwLock<BTreeMap<ModelId, Arc<Ledger>>>,
-    /// While it is there, the thread that judges ticks.
-    ticks: OnceLock<SyncSender<()>>,
+    /// Where labelled answers are kept, and how; nothing for tools that do not serve.
+    keeping: OnceLock<Keeping>,
+}
+
+struct Keeping {
+    folder: PathBuf,
+    seconds: u64,
+    metrics: Arc<Metrics>,
+    /// While it is there, the thread that judges and writes ticks.
+    _ticks: SyncSender<()>,
 }
 
 /// The answers of one version.
 pub struct Ledger {
     pub id: ModelId,
     outcome: Outcome,
+    /// Digest of its model file.
+    file: String,
     store: Mutex<Store>,
+    /// When the labelled answers were written down that were taken over at the start.
+    restored_at: Option<SystemTime>,
+    /// What a crash may lose at most; 0 where nothing is kept.
+    snapshot_seconds: u64,
+    /// What was written down last.
+    saved: Mutex<(Counts, usize)>,
     /// Labels that were joined when its figures were last made known, and when last judged.
     published: AtomicU64,
     judged: AtomicU64,
@@ -52,13 +70,33 @@ pub struct Ledger {
 }
 
 impl Performance {
-    /// Begins to remember a version's answers; those of before, if it was loaded, are forgotten.
-    pub fn remember(&self, id: &ModelId, outcome: Outcome) -> Arc<Ledger> {
-        let store = Mutex::new(Store::new(outcome.clone(), Instant::now()));
+    /// Begins to remember a version's answers, from what was kept of its labels if model file and
+    /// declaration are the same. A version that is loaded again beside itself goes on.
+    pub fn remember(&self, id: &ModelId, outcome: Outcome, file: &str) -> Arc<Ledger> {
+        if let Some(ledger) = self.of(id) {
+            if ledger.outcome == outcome && ledger.file == file {
+                return ledger;
+            }
+            self.keep(&ledger);
+        }
+        let mut store = Store::new(outcome.clone(), Instant::now());
+        let keeping = self.keeping.get();
+        let restored_at = keeping.and_then(|keeping| {
+            let restored = snapshot::restore(&keeping.folder, id, file, &mut store);
+            restored.unwrap_or_else(|error| {
+                keeping.metrics.snapshot_fault("performance", "read");
+                tracing::warn!(model = %id, %error, "the kept labels are not used");
+                None
+            })
+        });
         let ledger = Arc::new(Ledger {
             id: id.clone(),
             outcome,
-            store,
+            file: file.to_owned(),
+            restored_at,
+            snapshot_seconds: keeping.map_or(0, |keeping| keeping.seconds),
+            saved: Mutex::new((store.counts, 0)),
+            store: Mutex::new(store),
             published: AtomicU64::new(0),
             // As it was before, if it was: a new ledger is judged at once.
             judged: AtomicU64::new(u64::MAX),
@@ -69,9 +107,39 @@ impl Performance {
         ledger
     }
 
-    /// Forgets a version that is gone.
+    /// Forgets a version that is gone; what was labelled stays in its file.
     pub fn forget(&self, id: &ModelId) {
-        self.ledgers.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let ledger = self.ledgers.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(ledger) = ledger {
+            self.keep(&ledger);
+        }
+    }
+
+    /// Writes down what was labelled of all versions.
+    pub fn save(&self) {
+        self.all().iter().for_each(|ledger| self.keep(ledger));
+    }
+
+    /// Writes down what was labelled, where that has changed.
+    fn keep(&self, ledger: &Ledger) {
+        let Some(keeping) = self.keeping.get() else { return };
+        let mut saved = ledger.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = {
+            let store = ledger.store();
+            if (store.counts, store.pending()) == *saved {
+                return;
+            }
+            store.keep()
+        };
+        let (id, file) = (&ledger.id, &ledger.file);
+        match snapshot::save(&keeping.folder, id, file, &kept, SystemTime::now()) {
+            Ok(()) => *saved = (kept.counts, kept.pending),
+            Err(error) => {
+                keeping.metrics.snapshot_fault("performance", "write");
+                let detail = error.detail();
+                tracing::warn!(model = %id, %error, detail, "labels can not be kept");
+            }
+        }
     }
 
     pub fn of(&self, id: &ModelId) -> Option<Arc<Ledger>> {
@@ -129,7 +197,12 @@ impl Ledger {
     pub fn report(&self, now: Instant) -> Report {
         let alert = self.alert.lock().unwrap_or_else(PoisonError::into_inner);
         let alert = alert.iter().map(|(_, reason)| reason.clone()).collect();
-        Report { alert, ..self.seen(now).report() }
+        Report {
+            alert,
+            restored_at: self.restored_at,
+            snapshot_seconds: self.snapshot_seconds,
+            ..self.seen(now).report()
+        }
     }
 
     /// Why it is in alert now; nothing where it is not.

@@ -1,5 +1,7 @@
 //! What pairs of score and truth say of a version. Pure.
 
+use std::time::SystemTime;
+
 use super::store::{Counts, Pair, Store};
 use crate::model::performance::{Outcome, Truth};
 use crate::stats::performance::{
@@ -28,6 +30,10 @@ pub struct Report {
     pub pending: usize,
     /// Why it is in alert; nothing where it is not.
     pub alert: Vec<String>,
+    /// When the labelled answers were written down that were taken over at the start.
+    pub restored_at: Option<SystemTime>,
+    /// What a crash may lose of them at most.
+    pub snapshot_seconds: u64,
     /// Label of the positive class.
     pub positive: Option<String>,
     /// None where scores are no probabilities.
@@ -105,6 +111,8 @@ impl Seen {
             counts: self.counts,
             pending: self.pending,
             alert: Vec::new(),
+            restored_at: None,
+            snapshot_seconds: 0,
             positive,
             threshold: outcome.is_probability().then_some(outcome.threshold),
             groups: groups.collect(),

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::performance::{GROUPS_MAX, NAME_CHARS_MAX, Outcome, Truth};
 
 /// Pairs of score and truth that figures are made of.
@@ -32,9 +34,21 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// With one place for each subgroup; `None` for more than there may be.
+    pub fn new(score: f64, truth: f64, places: Vec<u8>) -> Option<Self> {
+        let mut values = [NO_VALUE; GROUPS_MAX];
+        values.get_mut(..places.len())?.copy_from_slice(&places);
+        Some(Self { score, truth, values })
+    }
+
+    /// Place of its value in the list of a subgroup; 255 where it has none.
+    pub fn place(&self, group: usize) -> u8 {
+        self.values.get(group).copied().unwrap_or(NO_VALUE)
+    }
+
     /// Whether it belongs to this value of this subgroup.
     pub fn is_of(&self, group: usize, value: usize) -> bool {
-        self.values.get(group).is_some_and(|mine| usize::from(*mine) == value)
+        usize::from(self.place(group)) == value
     }
 }
 
@@ -75,7 +89,8 @@ pub struct Fault {
 }
 
 /// Counts since the version began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counts {
     pub joined: u64,
     pub already: u64,
@@ -85,6 +100,16 @@ pub struct Counts {
     pub expired: u64,
     /// Rows whose score could not be used.
     pub unusable: u64,
+}
+
+/// What outlives a restart.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub outcome: Outcome,
+    pub counts: Counts,
+    pub pending: usize,
+    pub values: Vec<Vec<String>>,
+    pub pairs: Vec<Pair>,
 }
 
 /// Digest of a request id and a row.
@@ -136,6 +161,25 @@ impl Store {
             values,
             counts: Counts::default(),
         }
+    }
+
+    /// What outlives a restart.
+    pub fn keep(&self) -> Kept {
+        Kept {
+            outcome: self.outcome.clone(),
+            counts: self.counts,
+            pending: self.pending,
+            values: self.values.clone(),
+            pairs: self.pairs.iter().copied().collect(),
+        }
+    }
+
+    /// Takes up what another process kept. Answers that waited then can not be labelled any more.
+    pub fn resume(&mut self, kept: Kept) {
+        self.counts = kept.counts;
+        self.counts.expired += kept.pending as u64;
+        self.values = kept.values;
+        self.pairs = kept.pairs.into();
     }
 
     /// Remembers the scores of an answer, one a row. An id that is used again means the newest

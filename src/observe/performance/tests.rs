@@ -1,14 +1,15 @@
 //! Answers that come, wait, are labelled and go, against a plain list of them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 
 use super::report::{CASES_MIN, Seen};
+use super::snapshot;
 use super::store::{Counts, Fault, Feedback, Joined, Label, PAIRS_MAX, Store, VALUES_MAX};
 use crate::model::performance::{Outcome, Performance};
-use crate::model::{Contract, Manifest, Signature, TensorSpec};
+use crate::model::{Contract, Manifest, ModelId, ModelName, Signature, TensorSpec, Version};
 use crate::tensor::{DType, Dim};
 
 fn outcome(text: &str) -> Outcome {
@@ -183,6 +184,73 @@ fn quantities_have_errors_and_no_calls() {
 
 /// A row of an answer in the plain list: id, row, when, whether it is labelled.
 type Entry = (u8, u32, u64, bool);
+
+#[test]
+fn what_is_labelled_outlives_a_restart_and_what_waits_does_not() {
+    let folder = std::env::temp_dir().join(format!("galen-labelled-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let id = ModelId { name: ModelName::new("m").unwrap(), version: Version::new(1).unwrap() };
+    let now = Instant::now();
+    let scores = [0.5, f64::from_bits(0.5f64.to_bits() - 1), 1.0 / 3.0, 0.9];
+    let mut before = Store::new(classes(10), now);
+    before.remember("r", &scores.map(Some), now);
+    for row in 0..3 {
+        let groups = BTreeMap::from([("sex".to_owned(), ["F", "M"][row as usize % 2].to_owned())]);
+        let given = Feedback { row, groups, ..label("r", row, ["m", "b"][row as usize % 2]) };
+        assert_eq!(before.join(&given, now), Ok(Joined::Now));
+    }
+    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let save = |store: &Store| snapshot::save(&folder, &id, "abc", &store.keep(), moment).unwrap();
+    save(&before);
+    let restore = |outcome: Outcome, file: &str| {
+        let mut store = Store::new(outcome, now);
+        snapshot::restore(&folder, &id, file, &mut store).map(|at| (at, store))
+    };
+
+    let (at, mut after) = restore(classes(10), "abc").unwrap();
+    assert_eq!(at, Some(moment));
+    // To the last bit.
+    assert!(after.pairs().eq(before.pairs()));
+    assert_eq!(after.values(), before.values());
+    let counts = Counts { expired: 1, ..before.counts };
+    assert_eq!((after.counts, after.pending()), (counts, 0));
+    assert_eq!(after.join(&label("r", 3, "m"), now), Ok(Joined::Unknown));
+    let overall = |store: &Store| Seen::of(store).overall();
+    assert_eq!(overall(&after), overall(&before));
+    let path = folder.join("m-1.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let ids = ["\"r\"", "key", "0.5"];
+    assert!(!ids.iter().any(|id| text.contains(id)), "{text}");
+
+    // Another model file, or another declaration: from the start, and no error.
+    let other = "output = \"p\"\npositive = \"b\"\ngroups = [\"sex\", \"a/b\"]";
+    for (outcome, file) in [(classes(10), "abd"), (outcome(other), "abc")] {
+        let (at, store) = restore(outcome, file).unwrap();
+        assert_eq!((at, store.counts), (None, Counts::default()));
+    }
+    // What was cut off, and what nobody can have written, is refused.
+    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert!(restore(classes(10), "abc").is_err());
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut spoilt = |place: &str, with: serde_json::Value| {
+        let sound = std::mem::replace(value.pointer_mut(place).unwrap(), with);
+        std::fs::write(&path, value.to_string()).unwrap();
+        assert!(restore(classes(10), "abc").is_err(), "{place}");
+        *value.pointer_mut(place).unwrap() = sound;
+    };
+    // Of 2.0 where a probability belongs, and of one pair too few.
+    spoilt("/scores", "AAAAAAAAAEAAAAAAAAAAQAAAAAAAAABA".into());
+    spoilt("/truths", "AAAAAAAA8D8AAAAAAAAAAA==".into());
+    spoilt("/places/0", "AAEC".into());
+    spoilt("/places/1", "AA==".into());
+    spoilt("/values", serde_json::json!([["F", "M"]]));
+    spoilt("/values/0/1", "".into());
+    spoilt("/counts/joined", u64::MAX.into());
+    spoilt("/pending", u64::MAX.into());
+    std::fs::write(&path, text).unwrap();
+    assert!(restore(classes(10), "abc").is_ok());
+    std::fs::remove_dir_all(folder).unwrap();
+}
 
 proptest! {
     /// The store agrees with a list that is searched from its end, and never holds more than it

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::super::super::time::rfc3339;
 use super::super::openapi::MONITORING;
 use super::super::openapi::bodies::{Problem, ProblemEntry};
 use super::super::origin::Own;
@@ -83,6 +84,11 @@ pub struct Performance {
     declared: bool,
     /// Figures below what `[performance.at_least]` declares, beyond chance; none: no alert.
     alert: Vec<String>,
+    /// When the labelled answers were written down that were taken over at the start; what was
+    /// labelled after that and before the start is lost, and so is what waited for its label.
+    restored_at: Option<String>,
+    /// What a crash may lose of them at most.
+    snapshot_interval_s: u64,
     /// Labels that were joined since the version began; the figures are of the last 10 000.
     labelled: u64,
     /// Answers that wait for their label.
@@ -301,6 +307,8 @@ impl From<(ModelId, Option<PerformanceReport>)> for Performance {
             version: id.version.to_string(),
             declared,
             alert: report.alert,
+            restored_at: report.restored_at.map(rfc3339),
+            snapshot_interval_s: report.snapshot_seconds,
             labelled: report.counts.joined,
             pending: report.pending as u64,
             expired: report.counts.expired,
