@@ -3,8 +3,9 @@
     python models/training/make_profiles.py [GALEN]
 
 GALEN is the server's binary, target/release/galen by default. The rows that a model was trained on
-are written as CSV, and `galen profile` sends them through every version of it. Run build.py first:
-a profile also holds what the model answers.
+are written as CSV, and `galen profile` sends them through every version of it, and after them the
+rows that were held out, which say what is no drift. Run build.py first: a profile also holds what
+the model answers. (Of the ECG there is one strip: its end is no sample of the rest.)
 """
 
 from __future__ import annotations
@@ -43,10 +44,15 @@ def main() -> None:
         for module in TRAINED:
             data = Path(scratch) / f"{module.NAME}-train.csv"
             write_rows(data, module.training_rows())
+            held_out = []
+            if hasattr(module, "held_out_rows"):
+                others = Path(scratch) / f"{module.NAME}-held-out.csv"
+                write_rows(others, module.held_out_rows())
+                held_out = ["--held-out", others]
             for model in sorted((REGISTRY / module.NAME).glob("*/model.onnx")):
                 version = f"{module.NAME}/{model.parent.name}"
-                command = [args.galen, "profile", version, "--data", data, "--models", REGISTRY]
-                subprocess.run(command, check=True)
+                command = [args.galen, "profile", version, "--data", data, *held_out]
+                subprocess.run([*command, "--models", REGISTRY], check=True)
 
 
 if __name__ == "__main__":

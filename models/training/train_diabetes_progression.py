@@ -58,6 +58,11 @@ def training_rows() -> dict[str, np.ndarray]:
     return dict(zip(names, x_train.T, strict=True))
 
 
+def held_out_rows() -> dict[str, np.ndarray]:
+    names, (_, x_test, _, _) = load()
+    return dict(zip(names, x_test.T, strict=True))
+
+
 def build(model_dir: Path) -> None:
     names, (x_train, x_test, y_train, y_test) = load()
     features = np.concatenate([x_train, x_test])

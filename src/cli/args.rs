@@ -227,7 +227,7 @@ pub struct ExplainArgs {
                         row-major order. Further columns are passed over. An empty cell, NA, NaN \
                         or null is a missing value. The profile holds aggregates only, and no \
                         count of fewer than 5 rows.\n\nExample:\n  galen profile \
-                        breast-cancer/2 --data train.csv")]
+                        breast-cancer/2 --data train.csv --held-out test.csv")]
 pub struct ProfileArgs {
     /// The model, or MODEL/VERSION where it is not the latest version that is meant
     #[arg(value_name = "MODEL")]
@@ -236,6 +236,11 @@ pub struct ProfileArgs {
     /// The rows that the version was trained on, as CSV
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
+
+    /// Rows of the same source that it was not trained on, as CSV: how far they lie from training
+    /// is no drift, and limits alerts
+    #[arg(long, value_name = "FILE")]
+    pub held_out: Option<PathBuf>,
 
     /// Where the profile is written [default: profile.json in the version's directory]
     #[arg(long, value_name = "FILE")]

@@ -32,6 +32,9 @@ pub struct Reference {
     pub range: Option<[f64; 2]>,
     /// Where training values lay.
     pub trained: Option<[f64; 2]>,
+    /// The population stability index that rows without drift hardly exceed, where held-out rows
+    /// told it.
+    pub psi_limit: Option<f64>,
 }
 
 /// Largest count that is taken from elsewhere: sums of them do not overflow.
@@ -284,6 +287,8 @@ pub struct Scores {
     /// Population stability index, and what chance alone would make of it.
     pub psi: f64,
     pub psi_floor: f64,
+    /// What it must exceed for an alarm.
+    pub psi_limit: f64,
     /// In nats, of the window from training.
     pub kullback_leibler: f64,
     /// Jensen-Shannon distance in base 2, 0 to 1.
@@ -303,7 +308,7 @@ pub struct Scores {
 impl Scores {
     /// Whether this window speaks for drift. Alert when two in a row do.
     pub fn is_alarming(&self) -> bool {
-        self.current >= COUNT_MIN && self.psi > PSI_ALARM.max(FLOOR_TIMES * self.psi_floor)
+        self.current >= COUNT_MIN && self.psi > self.psi_limit
     }
 }
 
@@ -323,11 +328,14 @@ pub fn score(reference: &Reference, current: &Accumulator) -> Option<Scores> {
         let all = missing + present;
         if all == 0 { 0.0 } else { missing as f64 / all as f64 }
     };
+    let psi_floor = divergence::psi_noise_floor(p.len(), n, m);
+    let psi_limit = PSI_ALARM.max(FLOOR_TIMES * psi_floor).max(reference.psi_limit.unwrap_or(0.0));
     Some(Scores {
         current: n,
         reference: m,
         psi: divergence::psi(&p, &q)?,
-        psi_floor: divergence::psi_noise_floor(p.len(), n, m),
+        psi_floor,
+        psi_limit,
         kullback_leibler: divergence::kullback_leibler(&p, &q)?,
         jensen_shannon: divergence::jensen_shannon(&p, &q, Base::Two)?,
         hellinger: divergence::hellinger(&p, &q)?,
@@ -350,6 +358,7 @@ mod tests {
             missing: 0,
             range: Some([0.0, 10.0]),
             trained: Some([0.5, 3.0]),
+            psi_limit: None,
         })
     }
 
@@ -361,6 +370,7 @@ mod tests {
             missing: 0,
             range: None,
             trained: None,
+            psi_limit: None,
         })
     }
 
@@ -418,6 +428,21 @@ mod tests {
         assert!(score(&numeric(), &window).unwrap().is_alarming());
         window.push_missing();
         assert!(score(&numeric(), &window).unwrap().missing_change > 0.0);
+    }
+
+    #[test]
+    fn held_out_rows_raise_the_limit_and_never_lower_it() {
+        let limited = |limit| Arc::new(Reference { psi_limit: limit, ..(*numeric()).clone() });
+        let alarm = |reference: Arc<Reference>| {
+            let mut window = reference.accumulator();
+            (0..COUNT_MIN).for_each(|i| window.push(if i % 5 < 2 { 1.5 } else { 0.0 }));
+            score(&reference, &window).unwrap()
+        };
+        let psi = alarm(numeric()).psi;
+        assert!(alarm(numeric()).is_alarming() && psi > PSI_ALARM);
+        assert!(alarm(limited(Some(0.01))).is_alarming());
+        assert_eq!(alarm(limited(Some(psi + 0.1))).psi_limit, psi + 0.1);
+        assert!(!alarm(limited(Some(psi + 0.1))).is_alarming());
     }
 
     proptest! {

@@ -15,6 +15,7 @@ pub mod contingency;
 pub mod divergence;
 pub mod drift;
 pub mod embedding;
+pub mod held_out;
 pub mod kolmogorov;
 pub mod log_linear;
 pub mod moments;

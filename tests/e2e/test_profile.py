@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from support import held_out
 from support.demo import MANIFESTS, example
 from support.server import MODELS, run
 
@@ -87,6 +88,65 @@ def test_a_profile_of_rows(tmp_path, rows):
     again = run(*arguments, "--out", "other.json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "other.json").read_text() == text
+
+
+def quantile(held_out: np.ndarray, trained: np.ndarray, size: int = 500) -> float:
+    """The population stability index that one in a thousand windows of these rows exceeds: drawn
+    once more, by another generator."""
+    p = np.random.default_rng(1).multinomial(size, held_out / held_out.sum(), 50_000) / size
+    q = trained / trained.sum()
+    p, q = np.where(p == 0, 1e-4, p), np.where(q == 0, 1e-4, q)
+    return np.quantile(((p - q) * np.log(p / q)).sum(axis=1), 0.999)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_held_out_rows_limit_alerts(tmp_path, version):
+    data = held_out.breast_cancer()
+    assert data.names == tuple(NAMES)
+    as_text = lambda rows: [[str(x) for x in row] for row in rows]  # noqa: E731
+    train = write(tmp_path / "breast-cancer-train.csv", NAMES, as_text(data.trained))
+    others = write(tmp_path / "breast-cancer-held-out.csv", NAMES, as_text(data.held_out))
+    for path in (train, others):
+        # As make_profiles.py writes them.
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+    arguments = ["profile", f"{MODEL}/{version}", "--data", str(train), "--models", str(MODELS)]
+    outcome = run(*arguments, "--held-out", str(others), "--out", "profile.json", cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    text = (tmp_path / "profile.json").read_text()
+    profile = json.loads(text)
+    assert profile["held_out"] == {
+        "name": "breast-cancer-held-out.csv",
+        "rows": 143,
+        "sha256": hashlib.sha256(others.read_bytes()).hexdigest(),
+    }
+    shipped = json.loads((MODELS / MODEL / version / "profile.json").read_text())
+    # Another processor may round a probability's last digit.
+    assert profile["features"] == shipped["features"] and profile["held_out"] == shipped["held_out"]
+    for column, feature in enumerate(profile["features"]):
+        edges = [-np.inf, *feature["bins"]["edges"], np.inf]
+        counts, _ = np.histogram(data.held_out[:, column].astype(np.float64), edges)
+        expected = quantile(counts, np.array(feature["bins"]["counts"]))
+        # One is estimated from 2,000 draws, the other one from 50,000.
+        assert feature["psi_limit"] == pytest.approx(expected, rel=0.07), feature["name"]
+    assert all(output["psi_limit"] > 0 for output in profile["outputs"])
+
+    plain = run(*arguments, "--out", "plain.json", cwd=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    without = (tmp_path / "plain.json").read_text()
+    assert "psi_limit" not in without and "held_out" not in without
+
+
+def test_rows_that_are_not_held_out_are_refused(tmp_path, rows):
+    data = write(tmp_path / "train.csv", NAMES, rows)
+    assert "expected rows that were held out" in refused(
+        tmp_path, data, "--held-out", str(data), "--out", "profile.json"
+    )
+    few = write(tmp_path / "few.csv", NAMES, rows[:49])
+    flags = ("--held-out", str(few), "--out", "profile.json")
+    assert "few.csv has 49 rows" in refused(tmp_path, data, *flags)
+    flags = ("--held-out", str(tmp_path / "absent.csv"), "--out", "profile.json")
+    assert "absent.csv" in refused(tmp_path, data, *flags)
+    assert not (tmp_path / "profile.json").exists()
 
 
 def test_a_signal_is_reduced(tmp_path):

@@ -15,12 +15,12 @@ use super::{failure, progress, usage};
 use crate::config::{Config, ControlMode};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, RequestContext};
-use crate::model::profile::{self, Collector, FILE, Profile, SCHEMA, Slots, Source};
+use crate::model::profile::{self, Collector, FILE, Profile, SCHEMA, Slots, Source, Window};
 use crate::model::{ModelName, Selector, Version};
 use crate::observe::telemetry;
 use crate::service::Target;
 use crate::tensor::{NamedTensor, Tensor};
-use rows::Layout;
+use rows::{Layout, StandIns};
 use source::Table;
 
 pub fn run(args: ProfileArgs) -> ExitCode {
@@ -28,7 +28,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         Ok(named) => named,
         Err(error) => return usage(&error),
     };
-    let (data, out) = (args.data.clone(), args.out.clone());
+    let (data, held_out, out) = (args.data.clone(), args.held_out.clone(), args.out.clone());
     let mut overlay = args.into_overlay();
     // What goes wrong is said here.
     overlay.log_filter.get_or_insert_with(|| "off".to_owned());
@@ -49,7 +49,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
             return failure(&reason);
         }
     };
-    let job = Job { model, version, data, out };
+    let job = Job { model, version, data, held_out, out };
     match runtime.block_on(job.run(&config)) {
         Ok(report) => {
             println!("{report}");
@@ -79,6 +79,7 @@ struct Job {
     model: ModelName,
     version: Option<Version>,
     data: PathBuf,
+    held_out: Option<PathBuf>,
     out: Option<PathBuf>,
 }
 
@@ -86,6 +87,7 @@ impl Job {
     async fn run(self, config: &Config) -> Result<String> {
         // Opened first: a wrong path is told before a model is loaded.
         let mut table = Table::open(&self.data)?;
+        let mut held_out = self.held_out.as_deref().map(Table::open).transpose()?;
         let service = loaded(config).await?;
         let selector = self.version.map_or(Selector::Latest, Selector::Exact);
         let target = service.resolve(self.model.as_str(), selector).map_err(|error| {
@@ -99,7 +101,10 @@ impl Job {
             problem.map_or(error, Error::invalid)
         })?;
 
-        let (profile, notes) = profile_of(&target, &mut table).await?;
+        let (mut profile, notes) = profile_of(&target, &mut table).await?;
+        if let Some(table) = &mut held_out {
+            hold_out(&mut profile, &target, table).await?;
+        }
         let id = target.id();
         let folder =
             || config.registry.models.join(&*id.name.to_string()).join(id.version.to_string());
@@ -118,9 +123,63 @@ impl Job {
 /// The profile, and what the user should know of their data.
 async fn profile_of(target: &Target, table: &mut Table) -> Result<(Profile, String)> {
     let contract = target.contract();
-    let layout = Layout::new(contract, target.signature(), table.header())?;
     let mut features = Collector::new(Slots::inputs(contract)?);
     let mut outputs = Collector::new(Slots::outputs(contract)?);
+    let ignored = each_batch(target, table, |inputs, missing, answer| {
+        features.observe(inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
+        outputs.observe(answer, |_, _| false)
+    })
+    .await?;
+    let mut notes = String::new();
+    for (name, count) in features.out_of_range() {
+        notes += &format!("note     '{name}': {count} values lie outside the declared range\n");
+    }
+    if !ignored.is_empty() {
+        notes += &format!("note     columns that are no feature: {}\n", ignored.join(", "));
+    }
+    let profile = Profile {
+        schema: SCHEMA.to_owned(),
+        source: source_of(table)?,
+        model_sha256: target.digest().map(str::to_owned),
+        held_out: None,
+        features: features.finish()?,
+        outputs: outputs.finish()?,
+    };
+    // What is written must be what is read.
+    Ok((Profile::parse(profile.to_json()?.as_bytes(), contract)?, notes))
+}
+
+/// Sets the limits of alerts by rows that the version was not trained on.
+async fn hold_out(profile: &mut Profile, target: &Target, table: &mut Table) -> Result<()> {
+    let contract = target.contract();
+    let mut window = Window::new(profile, contract)?;
+    each_batch(target, table, |inputs, _, answer| {
+        window.observe_inputs(inputs);
+        window.observe_outputs(answer);
+        Ok(())
+    })
+    .await?;
+    let source = source_of(table)?;
+    if source.sha256 == profile.source.sha256 {
+        return Err(Error::invalid(
+            "--held-out: these are the rows of --data; expected rows that were held out of \
+             training",
+        ));
+    }
+    profile.hold_out(source, &window);
+    *profile = Profile::parse(profile.to_json()?.as_bytes(), contract)?;
+    Ok(())
+}
+
+/// Sends all rows through the version, and tells them with their answers. Gives back the columns
+/// that are no feature.
+async fn each_batch(
+    target: &Target,
+    table: &mut Table,
+    mut seen: impl FnMut(&[Tensor], &StandIns, &[Tensor]) -> Result<()>,
+) -> Result<Vec<String>> {
+    let contract = target.contract();
+    let layout = Layout::new(contract, target.signature(), table.header())?;
     loop {
         let mut batch = layout.batch();
         while batch.rows() < contract.records_max {
@@ -128,42 +187,29 @@ async fn profile_of(target: &Target, table: &mut Table) -> Result<(Profile, Stri
             batch.push(number, record)?;
         }
         if batch.rows() == 0 {
-            break;
+            return Ok(layout.ignored().to_vec());
         }
         let last = table.rows();
         let (inputs, missing) = batch.finish()?;
-        features.observe(&inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
-        let answer = answer(target, inputs).await.map_err(|error| {
+        let answer = answer(target, inputs.clone()).await.map_err(|error| {
             let message = format!("the rows up to {last} were refused: {}", error.message());
             Error::invalid(message)
         })?;
-        outputs.observe(&answer, |_, _| false)?;
+        seen(&inputs, &missing, &answer)?;
     }
-    let mut notes = String::new();
-    for (name, count) in features.out_of_range() {
-        notes += &format!("note     '{name}': {count} values lie outside the declared range\n");
-    }
-    if !layout.ignored().is_empty() {
-        notes +=
-            &format!("note     columns that are no feature: {}\n", layout.ignored().join(", "));
-    }
+}
+
+/// Where rows came from, if there are enough of them.
+fn source_of(table: &mut Table) -> Result<Source> {
     let (rows, sha256) = table.finish()?;
+    let name = table.name().to_owned();
     if rows < profile::ROWS_MIN {
         return Err(Error::invalid(format!(
-            "{} has {rows} rows; a profile needs {}, or it could disclose somebody",
-            table.name(),
+            "{name} has {rows} rows; a profile needs {}, or it could disclose somebody",
             profile::ROWS_MIN
         )));
     }
-    let profile = Profile {
-        schema: SCHEMA.to_owned(),
-        source: Source { name: table.name().to_owned(), rows, sha256 },
-        model_sha256: target.digest().map(str::to_owned),
-        features: features.finish()?,
-        outputs: outputs.finish()?,
-    };
-    // What is written must be what is read.
-    Ok((Profile::parse(profile.to_json()?.as_bytes(), contract)?, notes))
+    Ok(Source { name, rows, sha256 })
 }
 
 async fn answer(target: &Target, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {

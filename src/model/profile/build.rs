@@ -145,6 +145,7 @@ impl Column {
             max: rounded((high / step).ceil() * step),
             bins: Bins { rule, edges, counts },
             group_means: group_means(values),
+            psi_limit: None,
         };
         match numeric_fault(&numeric, slot) {
             Some(why) => Err(wrong(format!("'{}': {why}", slot.name))),
@@ -175,7 +176,9 @@ impl Column {
         let count = categories.iter().map(|category| category.count).sum::<u64>() + other;
         let missing = suppressed(self.missing);
         let name = slot.name.clone();
-        Ok(Feature::Categorical(Categorical { name, count, missing, categories, other }))
+        let psi_limit = None;
+        let feature = Categorical { name, count, missing, categories, other, psi_limit };
+        Ok(Feature::Categorical(feature))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, nearest, quoted};
 use crate::stats::bins::Edges;
 use crate::stats::categories::Known;
 use crate::stats::drift::{Reference, Shape};
+use crate::stats::held_out::psi_limit;
 
 pub use build::{COUNT_MIN, Collector, ROWS_MIN};
 pub use saved::SavedWindow;
@@ -43,6 +44,9 @@ pub struct Profile {
     /// SHA-256 of the model file that gave the outputs, in hex, for an engine that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_sha256: Option<String>,
+    /// The rows that `psi_limit` of features and outputs comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Source>,
     pub features: Vec<Feature>,
     pub outputs: Vec<Feature>,
 }
@@ -88,6 +92,9 @@ pub struct Numeric {
     /// Means of groups of rows of equal size in ascending order, 100 at most and each of
     /// [`COUNT_MIN`] rows at least: a sample that stands for the training data.
     pub group_means: Vec<f64>,
+    /// The population stability index that one window in a thousand of held-out rows exceeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psi_limit: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +127,9 @@ pub struct Categorical {
     pub categories: Vec<Category>,
     /// Rows of categories that are too rare to be named.
     pub other: u64,
+    /// As of numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psi_limit: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +144,20 @@ impl Feature {
         match self {
             Feature::Numeric(feature) => &feature.name,
             Feature::Categorical(feature) => &feature.name,
+        }
+    }
+
+    pub fn psi_limit(&self) -> Option<f64> {
+        match self {
+            Feature::Numeric(feature) => feature.psi_limit,
+            Feature::Categorical(feature) => feature.psi_limit,
+        }
+    }
+
+    fn set_psi_limit(&mut self, limit: f64) {
+        match self {
+            Feature::Numeric(feature) => feature.psi_limit = Some(limit),
+            Feature::Categorical(feature) => feature.psi_limit = Some(limit),
         }
     }
 
@@ -177,6 +201,21 @@ impl Profile {
         Ok(profile)
     }
 
+    /// Sets the limits that held-out rows tell, which a window of this profile has seen. One number
+    /// a feature is left of them.
+    pub fn hold_out(&mut self, source: Source, window: &Window) {
+        let seen = window.feature_scores().chain(window.output_scores());
+        let features = self.features.iter_mut().chain(&mut self.outputs);
+        for (feature, seen) in features.zip(seen) {
+            let accumulator = seen.accumulator;
+            let limit = psi_limit(&accumulator.counts(), &accumulator.reference().counts);
+            if let Some(limit) = limit {
+                feature.set_psi_limit((limit * 1000.0).ceil() / 1000.0);
+            }
+        }
+        self.held_out = Some(source);
+    }
+
     /// SHA-256 of what it says, in hex: statistics that were counted against it fit no other.
     pub fn digest(&self) -> Result<String> {
         use sha2::Digest;
@@ -204,9 +243,16 @@ impl Profile {
             }
             None => String::new(),
         };
+        let held_out = match &self.held_out {
+            Some(source) => {
+                let source = serde_json::to_string(source).map_err(failed)?;
+                format!(" \"held_out\": {source},\n")
+            }
+            None => String::new(),
+        };
         let (features, outputs) = (list(&self.features)?, list(&self.outputs)?);
         Ok(format!(
-            "{{\n \"schema\": {schema},\n \"source\": {source},\n{model} \"features\": \
+            "{{\n \"schema\": {schema},\n \"source\": {source},\n{model}{held_out} \"features\": \
              [{features}\n ],\n \"outputs\": [{outputs}\n ]\n}}\n"
         ))
     }
@@ -244,6 +290,9 @@ fn in_order(what: &str, features: Vec<Feature>, slots: &[Slot]) -> Result<Vec<Fe
 fn check(feature: &Feature, slot: &Slot, rows: u64) -> Result<()> {
     let name = &slot.name;
     let fails = |why: &str| Err(wrong(format!("'{name}': {why}")));
+    if feature.psi_limit().is_some_and(|limit| limit < 0.0) {
+        return fails("psi_limit: expected 0 or more");
+    }
     if feature.count().checked_add(feature.missing()).is_none_or(|all| all > rows) {
         return fails("more rows than source.rows");
     }
@@ -328,6 +377,7 @@ fn reference(feature: &Feature, slot: &Slot) -> Arc<Reference> {
             // What holds is what the configuration says today.
             range: slot.range.or(numeric.range),
             trained: Some([numeric.min, numeric.max]),
+            psi_limit: numeric.psi_limit,
         },
         Feature::Categorical(categorical) => {
             let given = |name: &String| {
@@ -347,6 +397,7 @@ fn reference(feature: &Feature, slot: &Slot) -> Arc<Reference> {
                 missing: categorical.missing,
                 range: None,
                 trained: None,
+                psi_limit: categorical.psi_limit,
             }
         }
     })

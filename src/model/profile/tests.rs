@@ -90,6 +90,7 @@ fn profile() -> Profile {
         schema: SCHEMA.to_owned(),
         source: Source { name: "train.csv".into(), rows: 240, sha256: "0".repeat(64) },
         model_sha256: Some("1".repeat(64)),
+        held_out: None,
         features: collected(Slots::inputs(&contract).unwrap(), &inputs(240)),
         outputs: collected(Slots::outputs(&contract).unwrap(), &outputs(240)),
     }
@@ -190,6 +191,34 @@ fn drift_is_seen_in_the_feature_that_drifts() {
         .map(|feature| feature.name)
         .collect();
     assert!(alarming.contains(&"age") && !alarming.contains(&"sex"), "{alarming:?}");
+}
+
+#[test]
+fn held_out_rows_leave_a_limit_for_each_feature_and_nothing_else() {
+    let (mut profile, contract) = (profile(), contract());
+    let mut window = Window::new(&profile, &contract).unwrap();
+    window.observe_inputs(&inputs(100));
+    window.observe_outputs(&outputs(100));
+    let before = profile.digest().unwrap();
+    let source = Source { name: "test.csv".into(), rows: 100, sha256: "2".repeat(64) };
+    profile.hold_out(source.clone(), &window);
+    let text = profile.to_json().unwrap();
+    let read = Profile::parse(text.as_bytes(), &contract).unwrap();
+    assert_eq!((&read, read.held_out.as_ref()), (&profile, Some(&source)));
+    assert_ne!(read.digest().unwrap(), before, "what was counted before is not judged by it");
+    let all = || read.features.iter().chain(&read.outputs);
+    assert!(all().all(|feature| feature.psi_limit().is_some_and(|limit| limit >= 0.0)));
+    assert!(read.features[0].psi_limit().unwrap() > 0.0);
+    // It reaches the scores.
+    let mut window = Window::new(&read, &contract).unwrap();
+    window.observe_inputs(&inputs(600));
+    for (seen, feature) in window.feature_scores().zip(&read.features) {
+        assert!(seen.scores.unwrap().psi_limit >= feature.psi_limit().unwrap(), "{}", seen.name);
+    }
+    let limit = format!("\"psi_limit\":{}", read.features[0].psi_limit().unwrap());
+    let wrong = text.replacen(&limit, "\"psi_limit\":-1.0", 1);
+    let error = Profile::parse(wrong.as_bytes(), &contract).unwrap_err();
+    assert!(error.message().contains("psi_limit: expected 0 or more"), "{error}");
 }
 
 #[test]

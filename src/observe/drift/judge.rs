@@ -5,7 +5,7 @@
 //! alarm becomes an alert when the next window raises it, too.
 
 use crate::model::profile::{Feature, FeatureScores, Numeric, Profile, Window};
-use crate::stats::drift::{Accumulator, COUNT_MIN, FLOOR_TIMES, PSI_ALARM, Scores};
+use crate::stats::drift::{Accumulator, COUNT_MIN, Scores};
 use crate::stats::multiplicity::benjamini_hochberg;
 
 /// False discoveries among the features that are called significant.
@@ -108,10 +108,8 @@ fn all(seen: &Accumulator) -> u64 {
 
 fn drift(seen: &FeatureScores<'_>, significant: bool) -> Vec<String> {
     let alarming = seen.scores.filter(|scores| significant && scores.is_alarming());
-    let reason = alarming.map(|scores| {
-        let limit = PSI_ALARM.max(FLOOR_TIMES * scores.psi_floor);
-        format!("psi {:.2}, above {limit:.2}", scores.psi)
-    });
+    let reason =
+        alarming.map(|scores| format!("psi {:.2}, above {:.2}", scores.psi, scores.psi_limit));
     reason.into_iter().collect()
 }
 

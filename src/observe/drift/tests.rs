@@ -77,6 +77,7 @@ fn profile() -> Profile {
         schema: crate::model::profile::SCHEMA.into(),
         source,
         model_sha256: None,
+        held_out: None,
         features: collect(Slots::inputs(&contract).unwrap(), &inputs),
         outputs: collect(Slots::outputs(&contract).unwrap(), &outputs),
     }

@@ -117,6 +117,8 @@ pub struct DriftScores {
     psi: f64,
     /// What chance alone would make of it.
     psi_floor: f64,
+    /// What it must exceed for an alarm.
+    psi_limit: f64,
     /// Nats.
     kl: f64,
     /// Distance, base 2.
@@ -342,6 +344,7 @@ impl From<FeatureReport> for DriftFeature {
         let scores = scores.map(|(scores, significant)| DriftScores {
             psi: scores.psi,
             psi_floor: scores.psi_floor,
+            psi_limit: scores.psi_limit,
             kl: scores.kullback_leibler,
             js: scores.jensen_shannon,
             hellinger: scores.hellinger,
@@ -398,7 +401,8 @@ impl From<DriftReport> for Quality {
 
 /// One line a feature; names are quoted where they need it.
 fn drift_csv(drift: &Drift) -> String {
-    let header = "feature,status,rows,psi,psi_floor,kl,js,hellinger,total_variation,chi2_p,reasons";
+    let header = "feature,status,rows,psi,psi_floor,psi_limit,kl,js,hellinger,total_variation,\
+                  chi2_p,reasons";
     let lists = [("", &drift.features), ("output:", &drift.outputs)];
     let lines = lists.iter().flat_map(|(prefix, list)| {
         list.iter().map(move |feature| {
@@ -408,10 +412,12 @@ fn drift_csv(drift: &Drift) -> String {
                 feature.rows.to_string(),
             ];
             let scores = feature.scores.as_ref().map(|s| {
-                [s.psi, s.psi_floor, s.kl, s.js, s.hellinger, s.total_variation, s.chi2_p]
+                let psi = [s.psi, s.psi_floor, s.psi_limit];
+                let others = [s.kl, s.js, s.hellinger, s.total_variation, s.chi2_p];
+                psi.into_iter().chain(others).collect::<Vec<f64>>()
             });
-            cells.extend((0..7).map(|place| {
-                let score = scores.and_then(|scores| scores.get(place).copied());
+            cells.extend((0..8).map(|place| {
+                let score = scores.as_ref().and_then(|scores| scores.get(place).copied());
                 score.map(|score| score.to_string()).unwrap_or_default()
             }));
             cells.push(feature.reasons.join("; "));
