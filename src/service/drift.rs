@@ -10,6 +10,11 @@ use crate::observe::drift::snapshot::{self, Snapshot};
 use crate::observe::drift::{Complete, Verdict, Watched};
 use crate::stats::drift::{Accumulator, Shape};
 
+/// How far a label may be from its edge, as a share of the bin beside it.
+const LABEL_OFF: f64 = 1e-3;
+/// Digits that any 64-bit float is told by.
+const DIGITS_MAX: usize = 17;
+
 /// Where a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftStatus {
@@ -175,10 +180,25 @@ fn reports(
     (all, outputs)
 }
 
+/// Edges for people: the shortest decimals that are no farther away than the next 32-bit float
+/// (10.305 for 10.3049998), or a thousandth of the narrowest bin.
+fn labels(edges: &[f64]) -> Vec<String> {
+    let narrowest = edges.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let short = |edge: &f64| {
+        let off = (edge.abs() * f64::from(f32::EPSILON)).min(narrowest * LABEL_OFF);
+        let decimals =
+            (0..DIGITS_MAX).filter_map(|digits| format!("{edge:.digits$e}").parse().ok());
+        let near = decimals.into_iter().find(|decimal: &f64| (decimal - edge).abs() <= off);
+        // A whole number has nothing to shorten.
+        near.filter(|_| edge.fract() != 0.0).unwrap_or(*edge).to_string()
+    };
+    edges.iter().map(short).collect()
+}
+
 fn bins(shape: &Shape) -> Vec<String> {
     match shape {
         Shape::Numeric(edges) => {
-            let edges = edges.as_slice();
+            let edges = labels(edges.as_slice());
             let (Some(first), Some(last)) = (edges.first(), edges.last()) else {
                 return vec!["all".to_owned()];
             };
@@ -189,5 +209,24 @@ fn bins(shape: &Shape) -> Vec<String> {
         Shape::Categorical(known) => {
             known.names().iter().cloned().chain(["other".to_owned()]).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_of_single_precision_are_written_as_people_would() {
+        let trained = [0.001_649_7, 10.304_999_8, 11.409_999_8, 15.0, 19.635_000_2];
+        assert_eq!(labels(&trained), ["0.0016497", "10.305", "11.41", "15", "19.635"]);
+        // A 32-bit float could not tell these apart, or not well.
+        assert_eq!(labels(&[0.1, 0.100_000_001]), ["0.1", "0.100000001"]);
+        assert_eq!(labels(&[1_700_000_000.5, 1_700_000_010.5])[1], "1700000010.5");
+        assert_eq!(labels(&[-0.5, 0.0, 16_777_217.0]), ["-0.5", "0", "16777217"]);
+        assert_eq!(labels(&[1.0 / 3.0]), ["0.3333333"]);
+        let known = crate::stats::bins::Edges::new(vec![1.1f32.into(), 2.0]).unwrap();
+        let labels = bins(&Shape::Numeric(known));
+        assert_eq!(labels, ["below 1.1", "1.1 to 2", "2 and above"]);
     }
 }
