@@ -161,6 +161,9 @@ impl Batch<'_> {
                 let is_missing = MISSING.contains(&cell);
                 if is_missing && field.is_scalar() {
                     self.stand_ins.insert((field.input, take, self.rows));
+                    if take == Take::Text {
+                        self.stand_ins.insert((field.input, Take::Length, self.rows));
+                    }
                 }
                 if field.dtype == DType::Bytes {
                     if !strings::push(out, cell.as_bytes()) {
@@ -272,8 +275,10 @@ mod tests {
         let numbers = tensors[0].to_f64s().unwrap();
         assert_eq!(numbers[..3], [40.0, 21.5, 50.0]);
         assert!(numbers[3].is_nan());
-        let expected = [(0, Take::Element(0), 1), (0, Take::Element(1), 1), (2, Take::Text, 1)];
-        assert_eq!(missing, expected.into_iter().collect());
+        let texts = [(2, Take::Text, 1), (2, Take::Length, 1)];
+        let expected = [(0, Take::Element(0), 1), (0, Take::Element(1), 1)];
+        let expected = expected.into_iter().chain(texts);
+        assert_eq!(missing, expected.collect());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | probabilities with labels | `p[malignant]`, `p[benign]` |
 //! | longer: one channel of a signal, or all of it | `x.mean`, `x.std` |
 //! | up to [`COLUMNS_MAX`] channels on a record's first axis | `ecg[0].mean`, `ecg[0].std`, ... |
+//! | a text | `note`, and `note.length`: its characters; an empty one has no length |
 //!
 //! A class index with labels and BYTES are categories, everything else is numbers. BYTES with more
 //! than one element a record are not watched.
@@ -54,6 +55,8 @@ pub enum Take {
     },
     /// The text of the only element.
     Text,
+    /// Characters of the only element.
+    Length,
 }
 
 /// One value.
@@ -125,7 +128,14 @@ impl Slots {
         let Some(values) = tensor.to_f64s() else {
             for (row, text) in strings::elements(tensor.data()).flatten().enumerate() {
                 let text = String::from_utf8_lossy(text);
-                (0..slots.len()).for_each(|slot| seen(slot, row, Seen::Text(&text)));
+                for (position, slot) in slots.iter().enumerate() {
+                    let value = match slot.take {
+                        Take::Length if text.is_empty() => Seen::Number(f64::NAN),
+                        Take::Length => Seen::Number(text.chars().count() as f64),
+                        _ => Seen::Text(&text),
+                    };
+                    seen(position, row, value);
+                }
             }
             return;
         };
@@ -153,7 +163,7 @@ impl Take {
             Take::Element(index) => record.get(index).copied(),
             Take::Mean { index, of } => channel(index, of)?.mean(),
             Take::Std { index, of } => channel(index, of)?.std_pop(),
-            Take::Text => None,
+            Take::Text | Take::Length => None,
         }
     }
 }
@@ -187,7 +197,11 @@ fn of_answer(answer: &Answer) -> Vec<Slot> {
         name,
         tensor: answer.output,
         take,
-        labels: if answer.is_scalar() { answer.labels.clone() } else { Vec::new() },
+        labels: if answer.is_scalar() && take != Take::Length {
+            answer.labels.clone()
+        } else {
+            Vec::new()
+        },
         unit: answer.unit.clone(),
         range: None,
     };
@@ -213,7 +227,9 @@ fn of_row(
         Dim::Any => None,
     };
     if dtype == DType::Bytes {
-        return if is_single { vec![slot(name.to_owned(), Take::Text)] } else { Vec::new() };
+        let length = || Slot { unit: None, ..slot(format!("{name}.length"), Take::Length) };
+        let text = || slot(name.to_owned(), Take::Text);
+        return if is_single { vec![text(), length()] } else { Vec::new() };
     }
     if is_single {
         return vec![slot(name.to_owned(), Take::Element(0))];

@@ -109,9 +109,9 @@ fn everything_watched_has_its_name() {
     let names = |slots: Slots| slots.list.into_iter().map(|slot| slot.name).collect::<Vec<_>>();
     let features = names(Slots::inputs(&contract).unwrap());
     let ecg = ["ecg[0].mean", "ecg[0].std", "ecg[1].mean", "ecg[1].std"];
-    assert_eq!(features[..3], ["age", "sex", "ward"]);
-    assert_eq!(features[3..7], ecg);
-    assert_eq!(features[7..], ["raw[0]", "raw[1]", "long.mean", "long.std"]);
+    assert_eq!(features[..4], ["age", "sex", "ward", "ward.length"]);
+    assert_eq!(features[4..8], ecg);
+    assert_eq!(features[8..], ["raw[0]", "raw[1]", "long.mean", "long.std"]);
     assert_eq!(names(Slots::outputs(&contract).unwrap()), ["class", "p[low]", "p[high]"]);
 }
 
@@ -219,6 +219,26 @@ fn held_out_rows_leave_a_limit_for_each_feature_and_nothing_else() {
     let wrong = text.replacen(&limit, "\"psi_limit\":-1.0", 1);
     let error = Profile::parse(wrong.as_bytes(), &contract).unwrap_err();
     assert!(error.message().contains("psi_limit: expected 0 or more"), "{error}");
+}
+
+#[test]
+fn texts_have_a_length_and_empty_ones_have_none() {
+    let texts = |texts: &[&str]| {
+        let mut data = Vec::new();
+        texts.iter().for_each(|text| assert!(strings::push(&mut data, text.as_bytes())));
+        Tensor::new("ward", DType::Bytes, Shape::new([texts.len()]), data.into()).unwrap()
+    };
+    let (profile, contract) = (profile(), contract());
+    let mut window = Window::new(&profile, &contract).unwrap();
+    let mut tensors = inputs(3);
+    tensors[1] = texts(&["größer", "", "ab"]);
+    window.observe_inputs(&tensors);
+    let seen = window.feature_scores().find(|seen| seen.name == "ward.length").unwrap();
+    let (moments, quality) = (seen.accumulator.moments(), seen.accumulator.quality());
+    assert_eq!((moments.min(), moments.max(), moments.count()), (Some(2.0), Some(6.0), 2));
+    assert_eq!((quality.missing, quality.wrong_type), (1, 0));
+    let text = window.feature_scores().find(|seen| seen.name == "ward").unwrap();
+    assert_eq!((text.accumulator.present(), text.accumulator.quality().missing), (3, 0));
 }
 
 #[test]
