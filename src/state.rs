@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// Mode of the files.
+const OWNER_ONLY: u32 = 0o600;
 
 /// What was kept; nothing was, where there is no file. A broken file is an error, not an empty one.
 pub fn open<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Result<T> {
@@ -20,12 +24,17 @@ pub fn open<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Result<
     }
 }
 
-/// Whole or not at all: written aside, flushed, renamed.
+/// Whole or not at all: written aside, flushed, renamed. For the server's user alone: what became
+/// true of patients is among it, without their names.
 pub fn save(folder: &Path, name: &str, content: &impl Serialize) -> Result<()> {
     let write = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
         let aside = folder.join(format!("{name}.tmp"));
-        let mut file = fs::File::create(&aside)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(OWNER_ONLY).open(&aside)?;
+        // One that a crash left behind keeps the mode that it had.
+        file.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
         file.write_all(&serde_json::to_vec_pretty(content)?)?;
         file.sync_all()?;
         fs::rename(aside, folder.join(name))?;

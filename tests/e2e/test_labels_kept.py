@@ -88,7 +88,8 @@ def test_a_crash_loses_no_more_labels_than_those_of_an_interval(registry, start,
     assert (report["pending"], report["expired"] >= 1) == (0, True)
     answer = label(server, 0, "waits")
     assert answer["status"] == 422 and answer["errors"][0]["code"] == "unknown"
-    # No id is on disk.
+    # No id is on disk, and what is there is for the server's user alone.
+    assert kept(registry).stat().st_mode & 0o077 == 0
     assert "visit-" not in kept(registry).read_text() and "waits" not in kept(registry).read_text()
     ask(server, 1, "after")
     assert label(server, 1, "after")["joined"] == 1
