@@ -100,8 +100,11 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let (server, limits) = (&config.server, config.limits);
         let (stop, stopped) = watch::channel(false);
+        if config.alerts.webhook.is_some() {
+            Outcome::ALL.iter().for_each(|outcome| metrics.notification(outcome.label(), 0));
+        }
         let count = Arc::clone(&metrics);
-        let count = Arc::new(move |outcome: Outcome| count.notification(outcome.label()));
+        let count = Arc::new(move |outcome: Outcome| count.notification(outcome.label(), 1));
         let alarm = webhook::start(&config.alerts, count, stopped.clone())?;
         let Loaded { service, progress } = load(
             &config.registry,

@@ -16,6 +16,8 @@
 //! | 1 | [`backend`], [`state`], [`heap`] | one adapter per engine; kept files; freed memory |
 //! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
 //!
+//! An alert takes the way out: `observe` tells [`event::Alarm`], and [`server::webhook`] posts it.
+//!
 //! Siblings never import each other: they meet in `service`, in `app`, or through
 //! [`event::Observe`], which lower floors tell facts to without knowing who listens.
 //!

@@ -96,10 +96,11 @@ impl Metrics {
         self.gauge(names::ALERT, labels).set(f64::from(u8::from(on)));
     }
 
-    /// Counts what became of telling somebody of an alert.
-    pub fn notification(&self, outcome: &'static str) {
+    /// Counts what became of telling somebody of an alert; a count of 0 lets the first one be seen
+    /// as an increase.
+    pub fn notification(&self, outcome: &'static str, count: u64) {
         let labels = vec![Label::from_static_parts("outcome", outcome)];
-        self.counter(names::NOTIFICATIONS, labels).increment(1);
+        self.counter(names::NOTIFICATIONS, labels).increment(count);
     }
 
     /// Counts kept statistics that could not be used, or not be written.

@@ -257,6 +257,8 @@ def test_what_nobody_takes_is_dropped_and_counted(registry, start, tmp_path):
     settings(tmp_path, free_port(), retries=2)
     profile(registry, tmp_path)
     server = start(registry.path).wait_ready()
+    # Each is there from the start: what appears with its first count is no increase.
+    assert len(Scrape(server).samples("galen_alert_notifications")) == 3
     windows(server, [shifted(1), shifted(2)])
     until(lambda: notifications(server)["dropped"] == 1)
     assert notifications(server) == {"delivered": 0, "retried": 2, "dropped": 1}

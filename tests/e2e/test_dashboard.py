@@ -228,6 +228,10 @@ def test_drift_quality_and_performance_are_shown_where_they_are_known(tab):
         expect(panel(page, "Data quality")).to_contain_text("41 (4.1 %)")
         expect(panel(page, "Performance")).to_contain_text("0.91 (0.87 to 0.94)")
         expect(panel(page, "Performance")).to_contain_text("too few")
+        expect(panel(page, "Performance")).to_contain_text("worse than declared")
+        expect(panel(page, "Performance")).to_contain_text("170 cases), below 0.95")
+        table = drift.get_by_role("table", name="Drift scores by feature")
+        expect(table.locator("[data-label='PSI of an alarm']").first).to_have_text("0.425")
         page.get_by_role("button", name="Data quality").click()
         expect(page.locator("#quality-title")).to_be_focused()
 

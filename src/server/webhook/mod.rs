@@ -43,6 +43,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    pub const ALL: [Outcome; 3] = [Outcome::Delivered, Outcome::Retried, Outcome::Dropped];
+
     pub fn label(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",

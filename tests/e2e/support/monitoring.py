@@ -17,6 +17,7 @@ def feature(name: str, status: str, psi: float, unit: str | None = None) -> dict
         "scores": {
             "psi": psi,
             "psi_floor": 0.012,
+            "psi_limit": 0.425,
             "kl": psi / 2,
             "js": psi / 8,
             "hellinger": psi / 9,
@@ -99,6 +100,7 @@ def performance(model: str, version: str) -> dict:
     return {
         "model": model,
         "version": version,
+        "alert": ["sensitivity 0.910 (0.870 to 0.940, 170 cases), below 0.95"],
         "labelled": 340,
         "pending": 25,
         "expired": 3,

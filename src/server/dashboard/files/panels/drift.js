@@ -14,7 +14,7 @@ const REASONS_SHOWN = 5;
 const SCORES_SHOWN = 12;
 
 const COLUMNS = [{ title: "Feature" }, { title: "State" },
-  ...["Rows", "PSI", "PSI by chance", "Jensen-Shannon", "KL", "Hellinger", "Total variation",
+  ...["Rows", "PSI", "PSI by chance", "PSI of an alarm", "Jensen-Shannon", "KL", "Hellinger", "Total variation",
     "Largest share difference", "Chi-squared p", "Mean then", "Mean now"].map((title) =>
     ({ title, numeric: true }))];
 
@@ -115,7 +115,7 @@ function scores({ name, unit, status, rows, scores, reference, current }) {
       `${name}${unit ? ` [${unit}]` : ""}`,
       driftBadge(status),
       whole(rows),
-      get("psi"), get("psi_floor"), get("js"), get("kl"), get("hellinger"), get("total_variation"),
+      get("psi"), get("psi_floor"), get("psi_limit"), get("js"), get("kl"), get("hellinger"), get("total_variation"),
       get("l_infinity"),
       scores ? `${chance(scores.chi2_p)}${scores.significant ? " *" : ""}` : NOTHING,
       number(reference.mean),

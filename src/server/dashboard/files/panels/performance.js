@@ -2,7 +2,7 @@
 
 import { h, s } from "../dom.js";
 import { NOTHING, interval, number, percent, whole } from "../format.js";
-import { facts, note, panel, table } from "../parts.js";
+import { badge, facts, note, panel, table } from "../parts.js";
 
 const RATES = [["Sensitivity", "sensitivity"], ["Specificity", "specificity"], ["PPV", "ppv"], ["NPV", "npv"]];
 const COLUMNS = [{ title: "Group" }, { title: "Cases", numeric: true }, { title: "AUC", numeric: true },
@@ -14,7 +14,12 @@ const SIZE = 220;
 export function performancePanel(report) {
   if (!report || report.declared === false) return null;
   const { overall } = report;
+  const alert = report.alert ?? [];
   return panel("performance", "Performance",
+    alert.length > 0
+      ? [h("p", { class: "badges" }, badge("worse than declared", "bad")),
+          h("ul", { class: "reasons" }, alert.map((reason) => h("li", {}, reason)))]
+      : null,
     facts([
       ["Labelled cases", whole(report.labelled)],
       ["Waiting for a label", whole(report.pending)],
