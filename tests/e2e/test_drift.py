@@ -279,6 +279,40 @@ def test_a_new_category_is_named(registry, start, tmp_path):
     assert '"X"' not in server.log.text() and 'X"' not in server.metrics().text
 
 
+def test_texts_that_become_short_or_empty_are_named(registry, start, tmp_path):
+    batches = f"[batching]\nbatch_size_max = {WINDOW}"
+    for name in ("short", "empty"):
+        registry.add_echo(name, datatypes=("BYTES",), shape=(-1, 1), settings=batches)
+
+    def notes(seed: int, longest: int) -> np.ndarray:
+        lengths = np.random.default_rng(seed).integers(5, longest, WINDOW)
+        return np.array([["ä" * length] for length in lengths], object)
+
+    data = tmp_path / "train.csv"
+    data.write_text("INPUT0\n" + "".join(f"{note}\n" for (note,) in notes(0, 200)))
+    for name in ("short", "empty"):
+        arguments = ("--data", str(data), "--models", str(registry.path))
+        outcome = run("profile", name, *arguments, cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+    settings(tmp_path)
+    server = start(registry.path).wait_ready()
+    with oip.rest_client(server) as client:
+        for window in (1, 2):
+            send(client, "short", notes(window, 60), tensor="INPUT0")
+            some = notes(window, 200)
+            some[::10] = ""
+            send(client, "empty", some, tensor="INPUT0")
+            reports = {name: completed(server, name, window) for name in ("short", "empty")}
+    for name, reason in (("short", "psi "), ("empty", "10.0 % missing, 0.0 % in training")):
+        features = {feature["name"]: feature for feature in reports[name]["features"]}
+        length = features["INPUT0.length"]
+        assert length["status"] == "alert" and length["reasons"][0].startswith(reason), name
+        assert length["reference"]["mean"] == pytest.approx(102, abs=6)
+    quality = server.get("/models/empty/quality").json()["features"]
+    missing = {feature["name"]: feature["missing"] for feature in quality}
+    assert missing == {"INPUT0": 0, "INPUT0.length": WINDOW // 10}
+
+
 def kept(registry, model: str):
     return registry.path / ".galen" / "drift" / f"{model}-1.json"
 
