@@ -85,6 +85,23 @@ impl Servable {
         }
     }
 
+    /// Says that it answers from now on, and with what.
+    pub fn log_ready(&self) {
+        tracing::info!(
+            model = %self.id.name,
+            version = self.id.version.number(),
+            backend = self.backend,
+            device = %self.device,
+            batch_size_max = self.batch_size_max(),
+            instances = self.instances(),
+            sha256 = self.digest.as_deref(),
+            load_ms = u64::try_from(self.load.time.as_millis()).unwrap_or(u64::MAX),
+            file_bytes = self.file_bytes,
+            memory_bytes = self.load.memory_bytes,
+            "version ready"
+        );
+    }
+
     /// Name of the model file in the version's folder.
     pub fn model_file(&self) -> &str {
         model_file(&self.manifest)

@@ -326,19 +326,7 @@ impl Worker {
         record.loading = false;
         match outcome {
             Ok(servable) => {
-                tracing::info!(
-                    model = %id.name,
-                    version = id.version.number(),
-                    backend = servable.backend,
-                    batch_size_max = servable.batch_size_max(),
-                    device = %servable.device,
-                    instances = servable.instances(),
-                    sha256 = servable.digest.as_deref(),
-                    load_ms = u64::try_from(servable.load.time.as_millis()).unwrap_or(u64::MAX),
-                    file_bytes = servable.file_bytes,
-                    memory_bytes = servable.load.memory_bytes,
-                    "version ready"
-                );
+                servable.log_ready();
                 record.succeeded();
                 record.serving = Some(key);
                 let load = servable.load;
