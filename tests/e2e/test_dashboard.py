@@ -88,7 +88,7 @@ def test_a_model_is_opened_and_told_with_its_latency(tab, shared):
     expect(panel(page, "Signature")).to_contain_text("[-1, 30]")
     latency = shared.get("/models/breast-cancer/versions/2/latency").json()
     line = panel(page, "Latency").get_by_role("row").filter(has_text="Infer")
-    seen = int(line.locator("[data-label='Requests']").inner_text())
+    seen = int(line.locator("[data-label='Requests']").inner_text().replace(",", ""))
     assert REQUESTS <= seen <= latency["phases"]["compute_infer"]["count"]
     panel(page, "Latency").get_by_role("combobox").select_option("Infer")
     expect(panel(page, "Latency").get_by_text("Infer: how many requests").first).to_be_visible()
