@@ -7,10 +7,13 @@
 //! memory, mergeable. *Exact*: two samples of raw values ([`samples`], [`kolmogorov`],
 //! [`embedding`]); as SciPy and Evidently compute it, for the background.
 //!
+//! Vectors are reduced to a few numbers first ([`components`]).
+//!
 //! What this room must not know: clocks, locks, models, files.
 
 pub mod bins;
 pub mod categories;
+pub mod components;
 pub mod contingency;
 pub mod divergence;
 pub mod drift;

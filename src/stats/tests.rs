@@ -9,6 +9,7 @@
 use serde_json::Value;
 
 use super::bins::{Edges, decile_edges};
+use super::components::components;
 use super::contingency::chi_square;
 use super::divergence::{self, Base};
 use super::embedding::{self, Rows};
@@ -20,6 +21,7 @@ use super::tails::chi_square_tail;
 
 const DRIFT: &str = include_str!("../../tests/golden/drift/drift_golden.json");
 const PERFORMANCE: &str = include_str!("../../tests/golden/drift/performance_golden.json");
+const COMPONENTS: &str = include_str!("../../tests/golden/drift/components_golden.json");
 const SCIPY: &str = include_str!("../../tests/golden/drift/scipy_golden.json");
 
 fn read(text: &str) -> Value {
@@ -266,4 +268,31 @@ fn embeddings_are_compared_as_by_numpy_and_scikit_learn() {
         .collect();
     let area = embedding::auc_in_folds(&a, &b, &parts).unwrap();
     close(area, &golden["classifier_auc"], 1e-9);
+}
+
+#[test]
+fn principal_components_are_numpys() {
+    for case in read(COMPONENTS)["cases"].as_array().unwrap() {
+        let whole = |key: &str| case[key].as_u64().unwrap();
+        let (rows, width) = (whole("rows"), whole("width") as usize);
+        let plain = spread(rows * whole("width"), GOLDEN, 2, 0.0);
+        // As `rows` of `tests/tools/make_components_golden.py`.
+        let mixed = |row: &[f64]| -> Vec<f32> {
+            let value = |i: usize| row[i] * 8.0 / (1 + i) as f64 + row[(i + 1) % width] / 2.0;
+            (0..width).map(|i| value(i) as f32).collect()
+        };
+        let data: Vec<f32> = plain.chunks_exact(width).flat_map(mixed).collect();
+        let found = components(&data, width, whole("count") as usize).unwrap();
+        let all = |found: &[f64], expected: &Value, tolerance: f64| {
+            let expected = expected.as_array().unwrap();
+            assert_eq!(found.len(), expected.len());
+            found.iter().zip(expected).for_each(|(x, y)| close(*x, y, tolerance));
+        };
+        all(&found.mean, &case["mean"], 1e-12);
+        all(&found.variances, &case["variances"], 1e-12);
+        let directions = case["directions"].as_array().unwrap();
+        for (found, expected) in found.directions.iter().zip(directions) {
+            all(found, expected, 1e-6);
+        }
+    }
 }
