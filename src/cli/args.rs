@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::bench::args::BenchArgs;
 use crate::config::Overlay;
+use crate::model::profile::COMPONENTS;
 
 /// Serves versioned models over gRPC and REST, for eHealth.
 #[derive(Debug, Parser)]
@@ -225,8 +226,9 @@ pub struct ExplainArgs {
 #[command(after_help = "The file has one line per row and a header with the names of the typed \
                         API's features; a tensor without names has the columns x[0], x[1], ... in \
                         row-major order. Further columns are passed over. An empty cell, NA, NaN \
-                        or null is a missing value. The profile holds aggregates only, and no \
-                        count of fewer than 5 rows.\n\nExample:\n  galen profile \
+                        or null is a missing value. The profile holds aggregates only, no \
+                        count of fewer than 5 rows and no mean or principal component of fewer \
+                        than 30.\n\nExample:\n  galen profile \
                         breast-cancer/2 --data train.csv --held-out test.csv")]
 pub struct ProfileArgs {
     /// The model, or MODEL/VERSION where it is not the latest version that is meant
@@ -241,6 +243,12 @@ pub struct ProfileArgs {
     /// is no drift, and limits alerts
     #[arg(long, value_name = "FILE")]
     pub held_out: Option<PathBuf>,
+
+    /// Principal components of each vector without named columns that are watched, as of
+    /// embeddings: 0 to 8; 0 watches neither them nor its norm
+    #[arg(long, value_name = "K", default_value_t = COMPONENTS)]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub components: u8,
 
     /// Where the profile is written [default: profile.json in the version's directory]
     #[arg(long, value_name = "FILE")]

@@ -15,6 +15,7 @@ from support.server import MODELS, run
 MODEL = "breast-cancer"
 NAMES = [feature["name"] for feature in MANIFESTS[MODEL]["inputs"][0]["features"]]
 REPEATS = 2
+COMPONENTS = ("pc1", "pc2", "pc3", "pc4")
 TRAINED = sorted(
     path.parent for path in MODELS.glob("*/*/model.onnx") if path.parts[-3] != "add-sub"
 )
@@ -160,10 +161,28 @@ def test_a_signal_is_reduced(tmp_path):
     names = [[f["name"] for f in profile[side]] for side in ("features", "outputs")]
     assert names == [
         ["ecg.mean", "ecg.std"],
-        ["beat_probability.mean", "beat_probability.std"],
+        [f"beat_probability.{part}" for part in ("mean", "std", "norm", *COMPONENTS)],
     ]
     stds = windows.astype(np.float32).astype(np.float64).std(axis=1)
     assert profile["features"][1]["mean"] == pytest.approx(stds.mean(), rel=1e-6)
+
+
+def test_vectors_are_projected_as_told(tmp_path):
+    windows = np.tile(example("ecg-rhythm").inputs[0].values[:, 0, :], (3, 1))
+    header = [f"ecg[{sample}]" for sample in range(windows.shape[1])]
+    data = write(tmp_path / "train.csv", header, windows.tolist())
+    flags = ["--data", str(data), "--models", str(MODELS), "--out", "profile.json"]
+    for count in (0, 2):
+        outcome = run("profile", "ecg-rhythm", *flags, "--components", str(count), cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+        profile = json.loads((tmp_path / "profile.json").read_text())
+        names = [output["name"].split(".")[1] for output in profile["outputs"]]
+        assert names == ["mean", "std", *(("norm", *COMPONENTS[:count]) if count else ())]
+        assert ("projections" in profile) == (count > 0)
+    [projection] = profile["projections"]
+    assert (projection["of"], projection["name"]) == ("output", "beat_probability")
+    assert np.array(projection["directions"]).shape == (2, 90)
+    assert "0..=8" in refused(tmp_path, data, "--components", "9")
 
 
 def test_data_that_do_not_fit(tmp_path, rows):

@@ -15,10 +15,13 @@ use super::{failure, progress, usage};
 use crate::config::{Config, ControlMode};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, RequestContext};
-use crate::model::profile::{self, Collector, FILE, Profile, SCHEMA, Slots, Source, Window};
+use crate::model::profile::{
+    self, Collector, FILE, Profile, SCHEMA, Side, Slots, Source, Vector, Window,
+};
 use crate::model::{ModelName, Selector, Version};
 use crate::observe::telemetry;
 use crate::service::Target;
+use crate::stats::components::WIDTH_MAX;
 use crate::tensor::{NamedTensor, Tensor};
 use rows::{Layout, StandIns};
 use source::Table;
@@ -29,6 +32,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let (data, held_out, out) = (args.data.clone(), args.held_out.clone(), args.out.clone());
+    let components = args.components;
     let mut overlay = args.into_overlay();
     // What goes wrong is said here.
     overlay.log_filter.get_or_insert_with(|| "off".to_owned());
@@ -49,7 +53,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
             return failure(&reason);
         }
     };
-    let job = Job { model, version, data, held_out, out };
+    let job = Job { model, version, data, held_out, out, components };
     match runtime.block_on(job.run(&config)) {
         Ok(report) => {
             println!("{report}");
@@ -81,6 +85,7 @@ struct Job {
     data: PathBuf,
     held_out: Option<PathBuf>,
     out: Option<PathBuf>,
+    components: u8,
 }
 
 impl Job {
@@ -101,7 +106,7 @@ impl Job {
             problem.map_or(error, Error::invalid)
         })?;
 
-        let (mut profile, notes) = profile_of(&target, &mut table).await?;
+        let (mut profile, notes) = profile_of(&target, &mut table, self.components).await?;
         if let Some(table) = &mut held_out {
             hold_out(&mut profile, &target, table).await?;
         }
@@ -121,10 +126,22 @@ impl Job {
 }
 
 /// The profile, and what the user should know of their data.
-async fn profile_of(target: &Target, table: &mut Table) -> Result<(Profile, String)> {
+async fn profile_of(
+    target: &Target,
+    table: &mut Table,
+    components: u8,
+) -> Result<(Profile, String)> {
     let contract = target.contract();
-    let mut features = Collector::new(Slots::inputs(contract)?);
-    let mut outputs = Collector::new(Slots::outputs(contract)?);
+    let vectors = |side| match components {
+        0 => Vec::new(),
+        _ => Vector::all(contract, side),
+    };
+    let (given, answered) = (vectors(Side::Input), vectors(Side::Output));
+    let too_long: Vec<Vector> =
+        given.iter().chain(&answered).filter(|vector| vector.is_too_long()).cloned().collect();
+    let components = usize::from(components);
+    let mut features = Collector::new(Slots::inputs(contract)?).projecting(given, components);
+    let mut outputs = Collector::new(Slots::outputs(contract)?).projecting(answered, components);
     let ignored = each_batch(target, table, |inputs, missing, answer| {
         features.observe(inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
         outputs.observe(answer, |_, _| false)
@@ -134,16 +151,25 @@ async fn profile_of(target: &Target, table: &mut Table) -> Result<(Profile, Stri
     for (name, count) in features.out_of_range() {
         notes += &format!("note     '{name}': {count} values lie outside the declared range\n");
     }
+    for Vector { name, width, .. } in too_long {
+        notes += &format!(
+            "note     '{name}': vectors of {width} numbers are longer than the {WIDTH_MAX} whose \
+             norm and principal components are watched\n"
+        );
+    }
     if !ignored.is_empty() {
         notes += &format!("note     columns that are no feature: {}\n", ignored.join(", "));
     }
+    let source = source_of(table)?;
+    let (features, outputs) = (features.finish()?, outputs.finish()?);
     let profile = Profile {
         schema: SCHEMA.to_owned(),
-        source: source_of(table)?,
+        source,
         model_sha256: target.digest().map(str::to_owned),
         held_out: None,
-        features: features.finish()?,
-        outputs: outputs.finish()?,
+        projections: [features.projections, outputs.projections].concat(),
+        features: features.features,
+        outputs: outputs.features,
     };
     // What is written must be what is read.
     Ok((Profile::parse(profile.to_json()?.as_bytes(), contract)?, notes))

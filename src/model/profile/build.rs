@@ -4,10 +4,12 @@
 //! [`COUNT_MIN`] is merged with its neighbour; a category with fewer is counted as other, without
 //! its name, and other too, like missing values, is 0 where there are fewer; extremes are rounded
 //! outwards to a twentieth of their distance; group means are of so many rows at least. What is
-//! left are aggregates of single features: no row can be put together from them.
+//! left are aggregates of single features: no row can be put together from them. What vectors are
+//! reduced by has rules of its own (`projection`).
 
 use std::collections::BTreeMap;
 
+use super::projection::{Projection, Vector};
 use super::slots::{Seen, Slot, Slots};
 use super::{
     Bins, CATEGORIES_MAX, Categorical, Category, Feature, Numeric, Rule, numeric_fault, wrong,
@@ -16,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::stats::bins::{Edges, decile_edges, merge_small, value_edges};
 use crate::stats::categories::NAME_BYTES_MAX;
 use crate::stats::moments::Moments;
+use crate::tensor::Tensor;
 
 /// Least rows that a profile is made from.
 pub const ROWS_MIN: u64 = 50;
@@ -29,13 +32,34 @@ const GROUPS_MAX: usize = 100;
 const TEXTS_MAX: usize = 100_000;
 /// Numbers that are held, of all features: 400 MB.
 const NUMBERS_MAX: usize = 50_000_000;
+/// Numbers of one vector's first rows, FP32, that are held to find its components in: 32 MB.
+const HELD_MAX: usize = 8_000_000;
 
 /// Holds what is seen until the profile is made.
 #[derive(Debug)]
 pub struct Collector {
     slots: Slots,
     columns: Vec<Column>,
+    vectors: Vec<Reduced>,
+    components: usize,
     numbers: usize,
+}
+
+/// What was collected.
+#[derive(Debug)]
+pub struct Collected {
+    /// In the order of the slots, and then those of vectors.
+    pub features: Vec<Feature>,
+    pub projections: Vec<Projection>,
+}
+
+/// A vector, and what its projection makes of it once there is one.
+#[derive(Debug)]
+struct Reduced {
+    vector: Vector,
+    held: Vec<f32>,
+    missing: u64,
+    projection: Option<(Projection, Vec<Slot>, Vec<Column>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,17 +72,34 @@ struct Column {
 impl Collector {
     pub fn new(slots: Slots) -> Self {
         let columns = vec![Column::default(); slots.list.len()];
-        Self { slots, columns, numbers: 0 }
+        Self { slots, columns, vectors: Vec::new(), components: 0, numbers: 0 }
+    }
+
+    /// Finds so many principal components of these vectors, too. Those that are too long are left
+    /// out.
+    pub fn projecting(mut self, vectors: Vec<Vector>, components: usize) -> Self {
+        let short = vectors.into_iter().filter(|vector| !vector.is_too_long());
+        let reduced = |vector| Reduced { vector, held: Vec::new(), missing: 0, projection: None };
+        self.vectors = short.map(reduced).collect();
+        self.components = components;
+        self
     }
 
     /// Adds the records of these tensors; `is_missing` says by slot and record which values are
     /// only stand-ins.
     pub fn observe(
         &mut self,
-        tensors: &[crate::tensor::Tensor],
+        tensors: &[Tensor],
         is_missing: impl Fn(&Slot, usize) -> bool,
     ) -> Result<()> {
-        let Self { slots, columns, numbers } = self;
+        let Self { slots, columns, vectors, components, numbers } = self;
+        for reduced in vectors {
+            if let Some(values) = tensors.get(reduced.vector.tensor).and_then(Tensor::to_f64s) {
+                for record in values.chunks_exact(reduced.vector.width) {
+                    *numbers += reduced.push(record, *components)?;
+                }
+            }
+        }
         let mut texts = 0;
         slots.read(tensors, |place, row, value| {
             let (slot, column) = (&slots.list[place], &mut columns[place]);
@@ -98,10 +139,61 @@ impl Collector {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// The profiles, in the order of the slots.
-    pub fn finish(self) -> Result<Vec<Feature>> {
+    pub fn finish(self) -> Result<Collected> {
         let pairs = self.slots.list.iter().zip(self.columns);
-        pairs.map(|(slot, column)| column.feature(slot)).collect()
+        let features = pairs.map(|(slot, column)| column.feature(slot)).collect::<Result<_>>()?;
+        let mut collected = Collected { features, projections: Vec::new() };
+        for mut reduced in self.vectors {
+            reduced.fit(self.components)?;
+            let Some((projection, slots, columns)) = reduced.projection else { continue };
+            for (slot, mut column) in slots.iter().zip(columns) {
+                column.missing = reduced.missing;
+                collected.features.push(column.feature(slot)?);
+            }
+            collected.projections.push(projection);
+        }
+        Ok(collected)
+    }
+}
+
+impl Reduced {
+    /// Gives back how many numbers it took up.
+    fn push(&mut self, record: &[f64], components: usize) -> Result<usize> {
+        if record.iter().any(|x| x.is_nan()) {
+            self.missing += 1;
+        } else if record.iter().all(|x| x.is_finite()) {
+            match &mut self.projection {
+                Some((projection, slots, columns)) => project(projection, slots, columns, record),
+                None => self.held.extend(record.iter().map(|&x| x as f32)),
+            }
+            if self.held.len() >= HELD_MAX {
+                self.fit(components)?;
+            }
+            return Ok(components + 1);
+        }
+        Ok(0)
+    }
+
+    fn fit(&mut self, components: usize) -> Result<()> {
+        if self.projection.is_some() {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        let projection = Projection::fit(&self.vector, held.clone(), components)?;
+        let slots = projection.slots(self.vector.tensor);
+        let mut columns = vec![Column::default(); slots.len()];
+        for record in held.chunks_exact(self.vector.width) {
+            let record: Vec<f64> = record.iter().map(|&x| f64::from(x)).collect();
+            project(&projection, &slots, &mut columns, &record);
+        }
+        self.projection = Some((projection, slots, columns));
+        Ok(())
+    }
+}
+
+fn project(projection: &Projection, slots: &[Slot], columns: &mut [Column], record: &[f64]) {
+    for (slot, column) in slots.iter().zip(columns) {
+        column.numbers.extend(slot.take.of(record, Some(projection)));
     }
 }
 

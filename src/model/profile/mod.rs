@@ -2,9 +2,11 @@
 //! training. Drift is measured against it.
 //!
 //! It holds aggregates only, and no count of fewer than [`COUNT_MIN`] rows, so that it discloses
-//! nobody; `build` says how. Features have the names that `slots` gives them.
+//! nobody; `build` says how. Features have the names that `slots` gives them; `projection` reduces
+//! vectors to a few numbers.
 
 mod build;
+mod projection;
 mod saved;
 mod slots;
 mod window;
@@ -21,7 +23,8 @@ use crate::stats::categories::Known;
 use crate::stats::drift::{Reference, Shape};
 use crate::stats::held_out::psi_limit;
 
-pub use build::{COUNT_MIN, Collector, ROWS_MIN};
+pub use build::{COUNT_MIN, Collected, Collector, ROWS_MIN};
+pub use projection::{COMPONENTS, Projection, Side, Vector};
 pub use saved::SavedWindow;
 pub use slots::{COLUMNS_MAX, SLOTS_MAX, Seen, Slot, Slots, Take};
 pub use window::{FeatureScores, Window};
@@ -47,6 +50,9 @@ pub struct Profile {
     /// The rows that `psi_limit` of features and outputs comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Source>,
+    /// How vectors are reduced; those that have none here are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projections: Vec<Projection>,
     pub features: Vec<Feature>,
     pub outputs: Vec<Feature>,
 }
@@ -188,6 +194,15 @@ impl Profile {
         if profile.schema != SCHEMA {
             return Err(wrong(format!("schema: expected \"{SCHEMA}\"")));
         }
+        let mut vectors = Vector::all(contract, Side::Input);
+        vectors.extend(Vector::all(contract, Side::Output));
+        for (place, projection) in profile.projections.iter().enumerate() {
+            projection.check(&vectors)?;
+            let same = |p: &Projection| p.of == projection.of && p.name == projection.name;
+            if profile.projections[..place].iter().any(same) {
+                return Err(wrong(format!("projections: '{}' comes twice", projection.name)));
+            }
+        }
         let rows = profile.source.rows;
         let ordered = |what, features: Vec<Feature>, slots: &Slots| -> Result<Vec<Feature>> {
             let features = in_order(what, features, &slots.list)?;
@@ -196,9 +211,20 @@ impl Profile {
             }
             Ok(features)
         };
-        profile.features = ordered("feature", profile.features, &Slots::inputs(contract)?)?;
-        profile.outputs = ordered("output", profile.outputs, &Slots::outputs(contract)?)?;
+        let inputs = profile.slots(contract, Side::Input)?;
+        let outputs = profile.slots(contract, Side::Output)?;
+        profile.features = ordered("feature", profile.features, &inputs)?;
+        profile.outputs = ordered("output", profile.outputs, &outputs)?;
         Ok(profile)
+    }
+
+    /// What is watched of inputs or outputs, in the order of features or outputs.
+    pub fn slots(&self, contract: &Contract, side: Side) -> Result<Slots> {
+        let slots = match side {
+            Side::Input => Slots::inputs(contract)?,
+            Side::Output => Slots::outputs(contract)?,
+        };
+        slots.projected(contract, side, &self.projections)
     }
 
     /// Sets the limits that held-out rows tell, which a window of this profile has seen. One number
@@ -223,39 +249,33 @@ impl Profile {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The file's text: one line per feature.
+    /// The file's text: one line per feature and projection.
     pub fn to_json(&self) -> Result<String> {
-        let failed = |error: serde_json::Error| {
-            Error::internal("the profile could not be written").with_detail(error)
-        };
-        let list = |features: &[Feature]| -> Result<String> {
-            let lines = features.iter().map(|feature| {
-                serde_json::to_string(feature).map(|line| format!("\n  {line}")).map_err(failed)
-            });
-            Ok(lines.collect::<Result<Vec<_>>>()?.join(","))
-        };
-        let source = serde_json::to_string(&self.source).map_err(failed)?;
-        let schema = serde_json::to_string(&self.schema).map_err(failed)?;
-        let model = match &self.model_sha256 {
-            Some(digest) => {
-                let digest = serde_json::to_string(digest).map_err(failed)?;
-                format!(" \"model_sha256\": {digest},\n")
-            }
-            None => String::new(),
-        };
-        let held_out = match &self.held_out {
-            Some(source) => {
-                let source = serde_json::to_string(source).map_err(failed)?;
-                format!(" \"held_out\": {source},\n")
-            }
-            None => String::new(),
-        };
-        let (features, outputs) = (list(&self.features)?, list(&self.outputs)?);
-        Ok(format!(
-            "{{\n \"schema\": {schema},\n \"source\": {source},\n{model}{held_out} \"features\": \
-             [{features}\n ],\n \"outputs\": [{outputs}\n ]\n}}\n"
-        ))
+        let (schema, source) = (text(&self.schema)?, text(&self.source)?);
+        let mut out = format!("{{\n \"schema\": {schema},\n \"source\": {source},\n");
+        if let Some(digest) = &self.model_sha256 {
+            out += &format!(" \"model_sha256\": {},\n", text(digest)?);
+        }
+        if let Some(source) = &self.held_out {
+            out += &format!(" \"held_out\": {},\n", text(source)?);
+        }
+        if !self.projections.is_empty() {
+            out += &format!(" \"projections\": [{}\n ],\n", lines(&self.projections)?);
+        }
+        let (features, outputs) = (lines(&self.features)?, lines(&self.outputs)?);
+        out += &format!(" \"features\": [{features}\n ],\n \"outputs\": [{outputs}\n ]\n}}\n");
+        Ok(out)
     }
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("the profile could not be written").with_detail(error))
+}
+
+fn lines<T: Serialize>(list: &[T]) -> Result<String> {
+    let line = |value| text(value).map(|line| format!("\n  {line}"));
+    Ok(list.iter().map(line).collect::<Result<Vec<_>>>()?.join(","))
 }
 
 fn wrong(message: impl std::fmt::Display) -> Error {

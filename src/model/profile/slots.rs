@@ -8,13 +8,16 @@
 //! | probabilities with labels | `p[malignant]`, `p[benign]` |
 //! | longer: one channel of a signal, or all of it | `x.mean`, `x.std` |
 //! | up to [`COLUMNS_MAX`] channels on a record's first axis | `ecg[0].mean`, `ecg[0].std`, ... |
+//! | a vector that the profile has a projection of | `x.norm`, `x.pc1`, ... too |
 //! | a text | `note`, and `note.length`: its characters; an empty one has no length |
 //!
 //! A class index with labels and BYTES are categories, everything else is numbers. BYTES with more
 //! than one element a record are not watched.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use super::projection::{Projection, Side, Vector, euclidean};
 use crate::error::{Error, Result};
 use crate::model::contract::{Answer, Contract, Field, Part};
 use crate::stats::moments::Moments;
@@ -57,6 +60,10 @@ pub enum Take {
     Text,
     /// Characters of the only element.
     Length,
+    /// Euclidean length of a vector.
+    Norm,
+    /// Where a vector lies on a direction of its projection.
+    Score(usize),
 }
 
 /// One value.
@@ -79,6 +86,8 @@ pub struct Slots {
     /// In the order of the tensors.
     pub list: Vec<Slot>,
     batched: bool,
+    /// How vectors are reduced, by the position of their tensor.
+    projections: Vec<(usize, Arc<Projection>)>,
 }
 
 impl Slots {
@@ -102,7 +111,28 @@ impl Slots {
             let name = &twice.name;
             return Err(Error::unsupported(format!("two features are called '{name}'")));
         }
-        Ok(Self { list, batched })
+        Ok(Self { list, batched, projections: Vec::new() })
+    }
+
+    /// These, and what is watched of vectors by their projections: those of this side, which were
+    /// checked against the contract.
+    pub fn projected(
+        mut self,
+        contract: &Contract,
+        side: Side,
+        projections: &[Projection],
+    ) -> Result<Self> {
+        for vector in Vector::all(contract, side) {
+            let of_it =
+                |projection: &&Projection| projection.of == side && projection.name == vector.name;
+            let Some(projection) = projections.iter().find(of_it) else { continue };
+            // Slots of one tensor stand together: it is read once.
+            let after = self.list.iter().rposition(|slot| slot.tensor <= vector.tensor);
+            let place = after.map_or(0, |after| after + 1);
+            self.list.splice(place..place, projection.slots(vector.tensor));
+            self.projections.push((vector.tensor, Arc::new(projection.clone())));
+        }
+        Ok(Self { projections: self.projections, ..Self::new(self.list, self.batched)? })
     }
 
     /// Tells every value of every record: position of the slot, of the record, and the value. The
@@ -141,9 +171,12 @@ impl Slots {
         };
         let rows = if self.batched { tensor.rows() } else { 1 };
         let width = values.len().checked_div(rows).unwrap_or(0).max(1);
+        let tensor = slots.first().map(|slot| slot.tensor);
+        let projection = self.projections.iter().find(|(of, _)| Some(*of) == tensor);
+        let projection = projection.map(|(_, projection)| projection.as_ref());
         for (row, values) in values.chunks_exact(width).enumerate() {
             for (position, slot) in slots.iter().enumerate() {
-                if let Some(value) = slot.take.of(values) {
+                if let Some(value) = slot.take.of(values, projection) {
                     seen(position, row, Seen::Number(value));
                 }
             }
@@ -153,7 +186,7 @@ impl Slots {
 
 impl Take {
     /// The value in a record's numbers, where it is there.
-    fn of(self, record: &[f64]) -> Option<f64> {
+    pub(super) fn of(self, record: &[f64], projection: Option<&Projection>) -> Option<f64> {
         let channel = |index: usize, of: usize| -> Option<Moments> {
             let length = record.len().checked_div(of)?;
             let values = record.get(index.checked_mul(length)?..)?.get(..length)?;
@@ -163,6 +196,8 @@ impl Take {
             Take::Element(index) => record.get(index).copied(),
             Take::Mean { index, of } => channel(index, of)?.mean(),
             Take::Std { index, of } => channel(index, of)?.std_pop(),
+            Take::Norm => Some(euclidean(record)),
+            Take::Score(place) => projection?.score(record, place),
             Take::Text | Take::Length => None,
         }
     }

@@ -84,13 +84,14 @@ fn profile() -> Profile {
     let collected = |slots: Slots, tensors: &[Tensor]| {
         let mut collector = Collector::new(slots);
         collector.observe(tensors, |_, _| false).unwrap();
-        collector.finish().unwrap()
+        collector.finish().unwrap().features
     };
     Profile {
         schema: SCHEMA.to_owned(),
         source: Source { name: "train.csv".into(), rows: 240, sha256: "0".repeat(64) },
         model_sha256: Some("1".repeat(64)),
         held_out: None,
+        projections: Vec::new(),
         features: collected(Slots::inputs(&contract).unwrap(), &inputs(240)),
         outputs: collected(Slots::outputs(&contract).unwrap(), &outputs(240)),
     }

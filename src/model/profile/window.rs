@@ -2,7 +2,7 @@
 //! memory, without a clock or a lock.
 
 use super::slots::{Seen, Slots};
-use super::{Feature, Profile, reference};
+use super::{Feature, Profile, Side, reference};
 use crate::error::Result;
 use crate::model::contract::Contract;
 use crate::stats::drift::{Accumulator, Scores, score};
@@ -70,8 +70,8 @@ impl Window {
     pub fn new(profile: &Profile, contract: &Contract) -> Result<Self> {
         Ok(Self {
             rows: 0,
-            features: Watched::new(&profile.features, Slots::inputs(contract)?),
-            outputs: Watched::new(&profile.outputs, Slots::outputs(contract)?),
+            features: Watched::new(&profile.features, profile.slots(contract, Side::Input)?),
+            outputs: Watched::new(&profile.outputs, profile.slots(contract, Side::Output)?),
         })
     }
 

@@ -21,6 +21,9 @@ const ERRORS: f64 = 4.0;
 /// other patients, another unit.
 const UNIT_TIMES: f64 = 3.0;
 const UNIT_OUTSIDE: f64 = 0.9;
+/// Standard deviations that a mean of training lies from 0 at least, or it is no measure: that of a
+/// principal component is 0, but for rounding.
+const UNIT_MEAN: f64 = 0.05;
 /// Windows in a row that make an alert of an alarm.
 pub const WINDOWS: u32 = 2;
 
@@ -158,7 +161,54 @@ fn other_unit(trained: &Numeric, window: &Accumulator) -> Option<f64> {
     let moments = window.moments();
     let quality = window.quality();
     let outside = (quality.below_trained + quality.above_trained) as f64;
-    let times = moments.mean().filter(|_| trained.mean != 0.0)? / trained.mean;
+    let measures = trained.mean != 0.0 && trained.mean.abs() > UNIT_MEAN * trained.std_pop;
+    let times = moments.mean().filter(|_| measures)? / trained.mean;
     let far = times > UNIT_TIMES || (times > 0.0 && times < 1.0 / UNIT_TIMES);
     (far && outside >= UNIT_OUTSIDE * moments.count() as f64).then_some(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::profile::{Bins, Rule};
+    use crate::stats::bins::Edges;
+    use crate::stats::drift::{Reference, Shape};
+
+    /// A hundred values of 9, where training had -1 to 1 with this mean.
+    fn times(mean: f64) -> Option<f64> {
+        let (edges, counts) = (vec![0.0], vec![50, 50]);
+        let trained = Numeric {
+            name: "x".into(),
+            unit: None,
+            range: None,
+            count: 100,
+            missing: 0,
+            mean,
+            std_pop: 0.5,
+            min: -1.0,
+            max: 1.0,
+            bins: Bins { rule: Rule::Deciles, edges: edges.clone(), counts: counts.clone() },
+            group_means: Vec::new(),
+            psi_limit: None,
+        };
+        let reference = Reference {
+            shape: Shape::Numeric(Edges::new(edges).unwrap()),
+            counts,
+            missing: 0,
+            range: None,
+            trained: Some([-1.0, 1.0]),
+            psi_limit: None,
+        };
+        let mut window = Arc::new(reference).accumulator();
+        (0..100).for_each(|_| window.push(9.0));
+        other_unit(&trained, &window)
+    }
+
+    #[test]
+    fn a_mean_of_nothing_measures_no_unit() {
+        assert_eq!(times(0.9), Some(10.0));
+        assert_eq!([times(1e-8), times(0.0), times(0.02)], [None; 3]);
+    }
 }

@@ -69,7 +69,7 @@ fn profile() -> Profile {
     let collect = |slots: Slots, tensors: &[Tensor]| {
         let mut collector = Collector::new(slots);
         collector.observe(tensors, |_, _| false).unwrap();
-        collector.finish().unwrap()
+        collector.finish().unwrap().features
     };
     let contract = contract();
     let source = Source { name: "train.csv".into(), rows: 5000, sha256: "0".repeat(64) };
@@ -78,6 +78,7 @@ fn profile() -> Profile {
         source,
         model_sha256: None,
         held_out: None,
+        projections: Vec::new(),
         features: collect(Slots::inputs(&contract).unwrap(), &inputs),
         outputs: collect(Slots::outputs(&contract).unwrap(), &outputs),
     }

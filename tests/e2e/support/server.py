@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("GALEN_")}
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+def run(*arguments: str, cwd: Path, timeout: float = PATIENCE) -> subprocess.CompletedProcess:
     """Runs a command of galen that ends by itself. `cwd` is a folder without a galen.toml."""
     return subprocess.run(
         [BINARY, *arguments],
@@ -39,7 +39,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=timeout,
         check=False,
     )
 
