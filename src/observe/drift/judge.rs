@@ -146,6 +146,10 @@ fn quality(feature: &Feature, seen: &FeatureScores<'_>) -> Vec<String> {
     more("of another type", quality.wrong_type, 0.0, INFINITE_MORE);
     let outside = quality.below_range + quality.above_range;
     more("outside the declared range", outside, 0.0, OUTSIDE_MORE);
+    if matches!(feature, Feature::Numeric(numeric) if numeric.std_pop == 0.0) {
+        let others = quality.below_trained + quality.above_trained;
+        more("unlike the one value of training", others, 0.0, OUTSIDE_MORE);
+    }
     if let Feature::Categorical(categorical) = feature {
         more("of new categories", window.unseen(), usual(categorical.other), UNSEEN_MORE);
     }
@@ -176,34 +180,56 @@ mod tests {
     use crate::stats::bins::Edges;
     use crate::stats::drift::{Reference, Shape};
 
-    /// A hundred values of 9, where training had -1 to 1 with this mean.
-    fn times(mean: f64) -> Option<f64> {
-        let (edges, counts) = (vec![0.0], vec![50, 50]);
-        let trained = Numeric {
+    fn trained(mean: f64, std_pop: f64, [min, max]: [f64; 2]) -> Numeric {
+        let bins = Bins { rule: Rule::Deciles, edges: vec![0.0], counts: vec![50, 50] };
+        Numeric {
             name: "x".into(),
             unit: None,
             range: None,
             count: 100,
             missing: 0,
             mean,
-            std_pop: 0.5,
-            min: -1.0,
-            max: 1.0,
-            bins: Bins { rule: Rule::Deciles, edges: edges.clone(), counts: counts.clone() },
+            std_pop,
+            min,
+            max,
+            bins,
             group_means: Vec::new(),
             psi_limit: None,
-        };
+        }
+    }
+
+    fn window(trained: &Numeric, values: &[f64]) -> Accumulator {
         let reference = Reference {
-            shape: Shape::Numeric(Edges::new(edges).unwrap()),
-            counts,
+            shape: Shape::Numeric(Edges::new(trained.bins.edges.clone()).unwrap()),
+            counts: trained.bins.counts.clone(),
             missing: 0,
             range: None,
-            trained: Some([-1.0, 1.0]),
+            trained: Some([trained.min, trained.max]),
             psi_limit: None,
         };
         let mut window = Arc::new(reference).accumulator();
-        (0..100).for_each(|_| window.push(9.0));
-        other_unit(&trained, &window)
+        values.iter().for_each(|&value| window.push(value));
+        window
+    }
+
+    /// A hundred values of 9, where training had -1 to 1 with this mean.
+    fn times(mean: f64) -> Option<f64> {
+        let trained = trained(mean, 0.5, [-1.0, 1.0]);
+        other_unit(&trained, &window(&trained, &[9.0; 100]))
+    }
+
+    /// As the norm of an embedding that a model scales to 1: of one bin, whose index can not move.
+    #[test]
+    fn what_was_constant_in_training_is_missed_when_it_is_not() {
+        let told = |others: usize, std_pop: f64| {
+            let numeric = trained(1.0, std_pop, [1.0, 1.0]);
+            let values: Vec<f64> = (0..100).map(|i| if i < others { 0.5 } else { 1.0 }).collect();
+            let accumulator = window(&numeric, &values);
+            let seen = FeatureScores { name: "x", accumulator: &accumulator, scores: None };
+            quality(&Feature::Numeric(numeric), &seen)
+        };
+        assert_eq!(told(20, 0.0), ["20.0 % unlike the one value of training, 0.0 % in training"]);
+        assert!(told(4, 0.0).is_empty() && told(20, 0.1).is_empty());
     }
 
     #[test]
