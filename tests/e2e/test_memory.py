@@ -9,9 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from support.demo import example
 from support.server import Server, until
 
-# glibc's arenas fill up for some cycles; what grows after that is a leak.
+# glibc's arenas fill up for some cycles, and differ by up to 7 % after that. A leak is more: sessions
+# take hundreds of kilobytes, and fifty of them would stay.
 WARM_UP, CYCLES, WINDOW = 100, 50, 10
-GROWTH_MAX = 1.05
+GROWTH_MAX = 1.10
 MODELS = ("ecg-rhythm", "breast-cancer")
 
 LAYERS, WIDTH = 12, 1024  # 4 MiB each.
