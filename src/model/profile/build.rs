@@ -321,13 +321,11 @@ mod tests {
     }
 
     proptest! {
-        /// serde_json reads long numbers to the last digit but one: a value on an edge would change
-        /// its bin.
+        /// A value on an edge must not change its bin.
         #[test]
         fn what_is_written_is_read_back_to_the_last_bit(
-            digits in 0.1..1.0f64, sign in any::<bool>(), power in -13i32..13,
+            digits in -1.0..1.0f64, power in -12i32..12,
         ) {
-            let digits = if sign { digits } else { -digits };
             let value = rounded(digits * 10f64.powi(power));
             let text = serde_json::to_string(&value).unwrap();
             let back: f64 = serde_json::from_str(&text).unwrap();
