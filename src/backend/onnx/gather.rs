@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::rope::Rope;
 use super::{DATA_LOCATION, DEPTH_MAX, EXTERNAL_DATA, Message, NAME, Value, field, varint};
 use super::{find_elsewhere, malformed};
 use crate::backend::ReadFile;
@@ -282,43 +283,6 @@ impl Place {
                 quoted(&self.location)
             )),
         }
-    }
-}
-
-/// Bytes in pieces, joined once at the end.
-#[derive(Default)]
-struct Rope {
-    pieces: Vec<Bytes>,
-    length: usize,
-}
-
-impl Rope {
-    fn push(&mut self, piece: Bytes) {
-        self.length += piece.len();
-        self.pieces.push(piece);
-    }
-
-    /// A field of the wire type for messages and bytes.
-    fn push_field(&mut self, number: u64, inner: Rope) {
-        let mut head = BytesMut::new();
-        for mut number in [number << 3 | 2, inner.length as u64] {
-            while number > 0x7f {
-                head.put_u8((number & 0x7f) as u8 | 0x80);
-                number >>= 7;
-            }
-            head.put_u8(number as u8);
-        }
-        self.push(head.freeze());
-        self.length += inner.length;
-        self.pieces.extend(inner.pieces);
-    }
-
-    fn joined(self) -> Bytes {
-        let mut whole = BytesMut::with_capacity(self.length);
-        for piece in self.pieces {
-            whole.extend_from_slice(&piece);
-        }
-        whole.freeze()
     }
 }
 

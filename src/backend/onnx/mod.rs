@@ -7,6 +7,7 @@
 //! copied. What this file must not know: graphs, operators, and the engines.
 
 mod gather;
+mod rope;
 mod zipmap;
 
 pub use gather::gather;

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::rope::Rope;
 use super::{Value, field};
 use crate::error::Result;
 
@@ -34,7 +35,7 @@ pub fn unpack(engine: &str, file: &Bytes) -> Result<(Bytes, Classes)> {
 }
 
 /// `None` for bytes that are no model; `Some(None)` where nothing is to be done.
-fn rewrite(file: &[u8]) -> Option<Option<(Bytes, Classes)>> {
+fn rewrite(file: &Bytes) -> Option<Option<(Bytes, Classes)>> {
     let mut maps = Vec::new();
     for (number, value, _) in fields(file)? {
         if let (GRAPH, Value::Bytes(graph)) = (number, value) {
@@ -48,21 +49,21 @@ fn rewrite(file: &[u8]) -> Option<Option<(Bytes, Classes)>> {
     if maps.is_empty() {
         return Some(None);
     }
-    let mut out = Vec::with_capacity(file.len());
+    let mut out = Rope::default();
     for (number, value, raw) in fields(file)? {
         match value {
             Value::Bytes(graph) if number == GRAPH => {
-                message(&mut out, GRAPH, &rewrite_graph(graph, &maps)?);
+                out.push_field(GRAPH, rewrite_graph(file, graph, &maps)?);
             }
-            _ => out.extend_from_slice(raw),
+            _ => out.push(file.slice_ref(raw)),
         }
     }
     let classes = maps.into_iter().map(|map| (map.output, map.classes)).collect();
-    Some(Some((out.into(), classes)))
+    Some(Some((out.joined(), classes)))
 }
 
-fn rewrite_graph(graph: &[u8], maps: &[ZipMap]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(graph.len());
+fn rewrite_graph(file: &Bytes, graph: &[u8], maps: &[ZipMap]) -> Option<Rope> {
+    let mut out = Rope::default();
     for (number, value, raw) in fields(graph)? {
         let replaced = match (number, value) {
             (NODE, Value::Bytes(node)) => ZipMap::read(node)?.map(|map| map.identity()),
@@ -73,8 +74,8 @@ fn rewrite_graph(graph: &[u8], maps: &[ZipMap]) -> Option<Vec<u8>> {
             _ => None,
         };
         match replaced {
-            Some(replaced) => message(&mut out, number, &replaced),
-            None => out.extend_from_slice(raw),
+            Some(replaced) => out.push_field(number, replaced),
+            None => out.push(file.slice_ref(raw)),
         }
     }
     Some(out)
@@ -124,29 +125,38 @@ impl ZipMap {
     }
 
     /// The node that hands the probabilities on as they are.
-    fn identity(&self) -> Vec<u8> {
-        let mut node = Vec::new();
-        message(&mut node, NODE_INPUT, self.input.as_bytes());
-        message(&mut node, NODE_OUTPUT, self.output.as_bytes());
-        message(&mut node, NODE_OPERATOR, b"Identity");
-        node
+    fn identity(&self) -> Rope {
+        message(&[
+            (NODE_INPUT, &self.input),
+            (NODE_OUTPUT, &self.output),
+            (NODE_OPERATOR, "Identity"),
+        ])
     }
 
     /// The output as FP32 `[-1, classes]`.
-    fn tensor(&self) -> Vec<u8> {
-        let (mut shape, mut columns) = (Vec::new(), vec![1 << 3]);
-        write_varint(&mut columns, self.classes.len() as u64);
-        message(&mut shape, 1, &[]);
-        message(&mut shape, 1, &columns);
+    fn tensor(&self) -> Rope {
+        let [mut columns, mut shape, mut tensor, mut kind] =
+            std::array::from_fn(|_| Rope::default());
+        columns.push_number(1, self.classes.len() as u64);
+        shape.push_field(1, Rope::default());
+        shape.push_field(1, columns);
         // FLOAT is element type 1.
-        let mut tensor = vec![1 << 3, 1];
-        message(&mut tensor, 2, &shape);
-        let (mut kind, mut output) = (Vec::new(), Vec::new());
-        message(&mut kind, 1, &tensor);
-        message(&mut output, 1, self.output.as_bytes());
-        message(&mut output, 2, &kind);
+        tensor.push_number(1, 1);
+        tensor.push_field(2, shape);
+        kind.push_field(1, tensor);
+        let mut output = message(&[(1, &self.output)]);
+        output.push_field(2, kind);
         output
     }
+}
+
+/// Texts by their fields.
+fn message(texts: &[(u64, &str)]) -> Rope {
+    let mut message = Rope::default();
+    for (number, text) in texts {
+        message.push_field(*number, Bytes::copy_from_slice(text.as_bytes()));
+    }
+    message
 }
 
 /// The fields of a message with their raw bytes.
@@ -169,29 +179,17 @@ fn text(message: &[u8], wanted: u64) -> Option<String> {
     Some(found.unwrap_or_default())
 }
 
-fn message(out: &mut Vec<u8>, number: u64, inner: &[u8]) {
-    write_varint(out, number << 3 | 2);
-    write_varint(out, inner.len() as u64);
-    out.extend_from_slice(inner);
-}
-
-fn write_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn with(parts: &[(u64, &[u8])]) -> Vec<u8> {
-        let mut out = Vec::new();
-        parts.iter().for_each(|(number, inner)| message(&mut out, *number, inner));
-        out
+        let mut out = Rope::default();
+        for (number, inner) in parts {
+            out.push_field(*number, Bytes::copy_from_slice(inner));
+        }
+        out.joined().to_vec()
     }
 
     #[test]
@@ -206,7 +204,7 @@ mod tests {
         let names = ["benign", "malignant"].map(str::to_owned).to_vec();
         assert_eq!(classes, [("probability".to_owned(), names)]);
         let map = ZipMap::read(&node).unwrap().unwrap();
-        let (identity, tensor) = (map.identity(), map.tensor());
+        let (identity, tensor) = (map.identity().joined(), map.tensor().joined());
         let graph = with(&[(1, &other), (1, &identity), (12, &tensor)]);
         assert_eq!(unpacked, with(&[(2, b"producer"), (7, &graph)]));
 
