@@ -4,11 +4,28 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::ModelId;
+
+/// The name of a version's file: neither part holds anything that a path could mind.
+pub fn version_file(id: &ModelId) -> String {
+    format!("{}-{}.json", id.name, id.version)
+}
+
+/// A moment as files hold it: seconds since 1970.
+pub fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The moment that a file tells; `None` for one that no clock can show.
+pub fn moment(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
 
 /// Mode of the files.
 const OWNER_ONLY: u32 = 0o600;

@@ -2,7 +2,7 @@
 //! row of anybody's.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::judge::judge;
 use super::watched::{Complete, Watched};
 use crate::error::{Error, Result};
 use crate::model::profile::{SavedWindow, Window};
-use crate::state;
+use crate::state::{self, moment, seconds, version_file};
 
 /// The only format there is.
 const SCHEMA: &str = "galen.window/1";
@@ -41,18 +41,9 @@ struct SavedComplete {
     quality_streaks: Vec<u32>,
 }
 
-/// The name of a version's file: neither part holds anything that a path could mind.
-fn file(watched: &Watched) -> String {
-    format!("{}-{}.json", watched.id.name, watched.id.version)
-}
-
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 /// Writes down where a version stands.
 pub fn save(folder: &Path, watched: &Watched) -> Result<()> {
-    state::save(folder, &file(watched), &export(watched, SystemTime::now()))
+    state::save(folder, &version_file(&watched.id), &export(watched, SystemTime::now()))
 }
 
 /// Where a version stands, for a file or for another replica.
@@ -78,7 +69,7 @@ pub fn export(watched: &Watched, now: SystemTime) -> Snapshot {
 
 /// Takes up where the last process stood. Without a file, or with one of another profile, nothing.
 pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
-    let Some(kept) = state::open::<Option<Snapshot>>(folder, &file(watched))? else {
+    let Some(kept) = state::open::<Option<Snapshot>>(folder, &version_file(&watched.id))? else {
         return Ok(());
     };
     if kept.schema != SCHEMA || kept.profile != watched.digest {
@@ -93,6 +84,8 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
         fits.then_some(window).ok_or_else(|| Error::invalid("the counts do not fit the profile"))
     };
     let current = taken(&kept.current)?;
+    let no_moment = || Error::invalid("a time is none that a clock can show");
+    let saved_at = moment(kept.saved_at_s).ok_or_else(no_moment)?;
     let last = kept.last.as_ref().map(|last| -> Result<Complete> {
         let window = taken(&last.window)?;
         let mut verdicts = judge(&watched.profile, &window, &[]);
@@ -102,14 +95,14 @@ pub fn restore(folder: &Path, watched: &Watched) -> Result<()> {
         for (verdict, streak) in verdicts.iter_mut().zip(&last.quality_streaks) {
             verdict.quality.streak = *streak;
         }
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(last.at_s);
+        let at = moment(last.at_s).ok_or_else(no_moment)?;
         Ok(Complete { window, at, verdicts })
     });
     state.last = last.transpose()?;
     state.current = current;
     state.completed = kept.completed;
     state.gathered = kept.rows;
-    state.restored_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(kept.saved_at_s));
+    state.restored_at = Some(saved_at);
     drop(state);
     watched.resume(kept.rows, kept.dropped);
     Ok(())

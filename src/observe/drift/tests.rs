@@ -217,8 +217,21 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     assert!(snapshot::merge(&after, &endless).is_err());
     assert_eq!(counted(&after), (154, 2154));
 
-    // What was cut off, or counted against another profile, is not used.
+    // A time that no clock can show is refused, and nothing is taken over of the rest.
     let path = folder.join("m-1.json");
+    let whole: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for pointer in ["/saved_at_s", "/last/at_s"] {
+        let mut late = whole.clone();
+        *late.pointer_mut(pointer).unwrap() = u64::MAX.into();
+        std::fs::write(&path, late.to_string()).unwrap();
+        let fresh = watched(Instant::now());
+        assert!(snapshot::restore(&folder, &fresh).is_err(), "{pointer}");
+        assert_eq!((fresh.rows(), fresh.state().current.rows()), (0, 0));
+    }
+    std::fs::write(&path, whole.to_string()).unwrap();
+
+    // What was cut off, or counted against another profile, is not used.
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
     let fresh = watched(Instant::now());

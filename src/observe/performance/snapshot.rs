@@ -3,7 +3,7 @@
 //! could find its answer. Answers that still wait are therefore not kept.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -61,11 +61,6 @@ impl Declared {
     }
 }
 
-/// The name of a version's file: neither part holds anything that a path could mind.
-fn name(id: &ModelId) -> String {
-    format!("{}-{}.json", id.name, id.version)
-}
-
 fn numbers(values: impl Iterator<Item = f64>) -> String {
     STANDARD.encode(values.flat_map(f64::to_le_bytes).collect::<Vec<u8>>())
 }
@@ -83,7 +78,7 @@ pub fn save(folder: &Path, id: &ModelId, file: &str, kept: &Kept, now: SystemTim
     let snapshot = Snapshot {
         schema: SCHEMA.to_owned(),
         declared: Declared::of(outcome, file),
-        saved_at_s: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        saved_at_s: state::seconds(now),
         counts: *counts,
         pending: *pending as u64,
         values: values.clone(),
@@ -91,7 +86,7 @@ pub fn save(folder: &Path, id: &ModelId, file: &str, kept: &Kept, now: SystemTim
         truths: numbers(pairs.iter().map(|pair| pair.truth)),
         places: (0..values.len()).map(|group| STANDARD.encode(place(group))).collect(),
     };
-    state::save(folder, &name(id), &snapshot)
+    state::save(folder, &state::version_file(id), &snapshot)
 }
 
 /// Takes up what the last process wrote down, and says when it did. Without a file, or with one of
@@ -102,12 +97,14 @@ pub fn restore(
     file: &str,
     store: &mut Store,
 ) -> Result<Option<SystemTime>> {
-    let Some(kept) = state::open::<Option<Snapshot>>(folder, &name(id))? else { return Ok(None) };
+    let Some(kept) = state::open::<Option<Snapshot>>(folder, &state::version_file(id))? else {
+        return Ok(None);
+    };
     if kept.schema != SCHEMA || kept.declared != Declared::of(store.outcome(), file) {
         tracing::info!(model = %id, "another model or declaration: labels are counted from anew");
         return Ok(None);
     }
-    let saved_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(kept.saved_at_s));
+    let saved_at = state::moment(kept.saved_at_s);
     let read = read(kept, store.outcome()).zip(saved_at);
     let (kept, saved_at) = read.ok_or_else(|| Error::invalid("the labelled answers are none"))?;
     store.resume(kept);
