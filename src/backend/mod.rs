@@ -89,7 +89,8 @@ pub trait Session: Send {
     }
 }
 
-/// The engines of this process, probed once at start.
+/// The engines of this process, probed once at start. A clone is a handle to the same ones.
+#[derive(Clone)]
 pub struct Engines {
     default: BackendChoice,
     identity: Arc<dyn Backend>,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::CheckArgs;
-use super::{failure, usage};
+use super::{failure, runtime, usage};
 use crate::app::{Loaded, load};
 use crate::backend::Engines;
-use crate::config::Config;
+use crate::config::{Config, RegistryConfig};
 use crate::error::{Error, Result};
 use crate::model::Selector;
 use crate::observe::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::service::{ModelStatus, Service, VersionStatus};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(args: CheckArgs) -> ExitCode {
-    let engines = args.engines;
+    let tries_engines = args.engines;
     let mut overlay = args.into_overlay();
     // The report says what the log would.
     overlay.log_filter.get_or_insert_with(|| "off".to_owned());
@@ -32,33 +32,30 @@ pub fn run(args: CheckArgs) -> ExitCode {
         Ok((guard, _)) => guard,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let reason = Error::internal("the runtime could not be started").with_detail(error);
-            return failure(&reason);
-        }
+        Err(error) => return failure(&error),
     };
     let service = match runtime.block_on(loaded(&config)) {
         Ok(service) => service,
         Err(error) => return usage(&error),
     };
     let mut report = Report::default();
+    let registry = &config.registry;
+    let engines = tries_engines.then(|| Engines::probe(registry.backend, &registry.onnxruntime));
     for model in service.catalog() {
         runtime.block_on(report.model(&service, &model));
-        if engines {
-            print_engines(&config, model.name.as_str());
+        if let Some(engines) = &engines {
+            print_engines(registry, engines, model.name.as_str());
         }
     }
     report.close()
 }
 
 /// How every version of a model does on every engine.
-fn print_engines(config: &Config, model: &str) {
-    let registry = &config.registry;
-    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
+fn print_engines(registry: &RegistryConfig, engines: &Engines, model: &str) {
     // What keeps a model from being looked at is in the report already.
-    let Ok(inspection) = inspect(registry, engines, model, "") else { return };
+    let Ok(inspection) = inspect(registry, engines.clone(), model, "") else { return };
     for Inspected { version, engines, .. } in &inspection.inspected {
         for (engine, outcome) in engines {
             let says = outcome.as_ref().map_or_else(Error::message, |()| "serves");

@@ -14,8 +14,10 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use serde::Serialize;
+use tokio::runtime::Runtime;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use args::{Cli, Command};
 
 /// `EX_USAGE`.
@@ -42,6 +44,19 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// One thread for a command that asks and waits.
+fn runtime() -> Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Error::internal("the runtime could not be started").with_detail(error))
+}
+
+/// Prints what a program is to read.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value);
+    println!("{}", text.map_err(|error| Error::internal("no JSON").with_detail(error))?);
+    Ok(())
 }
 
 /// Tells the user what is wrong with what they wrote.

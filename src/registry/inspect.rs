@@ -122,8 +122,8 @@ pub fn inspect(
     load_parts(&loader, &candidates, &manifest, DEPTH_MAX);
     let looked_at = versions.iter().filter(|_| problem.is_none());
     let looked_at = looked_at.filter(|version| asked.is_none_or(|asked| asked == **version));
-    let inspected: Vec<Inspected> =
-        looked_at.map(|version| compared(&loader, &name, *version, layout, &shared)).collect();
+    let ordered = looked_at.map(|version| order(&name, *version, layout, &shared));
+    let inspected: Vec<Inspected> = ordered.map(|order| compared(&loader, &order)).collect();
     let found: Vec<Found> = (versions.iter())
         .map(|version| {
             let failed = |one: &Inspected| one.version == *version && one.outcome.is_err();
@@ -165,7 +165,8 @@ fn load_parts(loader: &Loader, candidates: &[Candidate], manifest: &Manifest, de
         let manifest = Arc::new(manifest);
         let mut entry = ModelEntry::default();
         for (version, _) in &candidate.versions {
-            let outcome = look(loader, part, *version, candidate.layout, &manifest).outcome;
+            let order = order(part, *version, candidate.layout, &manifest);
+            let outcome = look(loader, &order).outcome;
             let reason = outcome.as_ref().err().map(|error| error.message().to_owned());
             let state = if outcome.is_ok() { VersionState::Ready } else { VersionState::Failed };
             let servable = outcome.ok().map(Arc::new);
@@ -178,14 +179,9 @@ fn load_parts(loader: &Loader, candidates: &[Candidate], manifest: &Manifest, de
 }
 
 /// A version as it would serve, and on every engine.
-fn compared(
-    loader: &Loader,
-    name: &ModelName,
-    version: Version,
-    layout: Layout,
-    manifest: &Arc<Manifest>,
-) -> Inspected {
-    let mut seen = look(loader, name, version, layout, manifest);
+fn compared(loader: &Loader, order: &Order) -> Inspected {
+    let mut seen = look(loader, order);
+    let manifest = &order.manifest;
     if manifest.ensemble.is_some() || manifest.backend == BackendChoice::Identity {
         return seen;
     }
@@ -197,25 +193,19 @@ fn compared(
                 return (backend.name(), Ok(()));
             }
             let manifest = Arc::new(Manifest { backend, ..Manifest::clone(manifest) });
-            let outcome = look(loader, name, version, layout, &manifest).outcome;
+            let outcome = look(loader, &Order { manifest, ..order.clone() }).outcome;
             (backend.name(), outcome.map(|_| ()))
         })
         .collect();
     seen
 }
 
-fn look(
-    loader: &Loader,
-    name: &ModelName,
-    version: Version,
-    layout: Layout,
-    manifest: &Arc<Manifest>,
-) -> Inspected {
-    let order = order(name, version, layout, manifest);
+fn look(loader: &Loader, order: &Order) -> Inspected {
     let found = RefCell::new(None);
-    let load = || loader.load(&order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
+    let load = || loader.load(order, &|_| {}, &|seen| *found.borrow_mut() = Some(seen.clone()));
     let outcome = catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(Error::invalid("the engine panicked while it loaded the model")));
+    let version = order.id.version;
     Inspected { version, found: found.into_inner(), outcome, engines: Vec::new() }
 }
 

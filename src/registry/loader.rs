@@ -79,10 +79,9 @@ impl Loader {
             return self.assemble(order, ensemble, begun);
         }
         let files = Files { loader: self, order };
-        let engine = self.engine(order)?;
+        let (engine, file) = self.chosen(&files)?;
         let sums = files.digests()?;
-        let (bytes, mut digests) = if let Some(usual) = engine.model_file() {
-            let file = files.declared_file()?.unwrap_or_else(|| usual.to_owned());
+        let (bytes, mut digests) = if let Some(file) = file {
             let bytes = files.read(&file, self.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
@@ -176,10 +175,16 @@ impl Loader {
 impl Loader {
     /// The engine that a version gets.
     pub fn engine(&self, order: &Order) -> Result<&Arc<dyn Backend>> {
-        let files = Files { loader: self, order };
-        let file = files.declared_file()?;
-        let file = file.as_deref().unwrap_or_else(|| files.usual_file());
-        self.engines.choose(order.manifest.backend, file)
+        self.chosen(&Files { loader: self, order }).map(|(engine, _)| engine)
+    }
+
+    /// The engine that a version gets, and the name of the file that it reads.
+    fn chosen(&self, files: &Files<'_>) -> Result<(&Arc<dyn Backend>, Option<String>)> {
+        let declared = files.declared_file()?;
+        let lies_there = declared.as_deref().unwrap_or_else(|| files.usual_file());
+        let engine = self.engines.choose(files.order.manifest.backend, lies_there)?;
+        let file = engine.model_file().map(|usual| declared.unwrap_or_else(|| usual.to_owned()));
+        Ok((engine, file))
     }
 
     /// A place for its answers, where its configuration lets them be kept.

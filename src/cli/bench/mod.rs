@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{failure, progress, usage};
+use super::{failure, print_json, progress, runtime, usage};
 use crate::bench::door::{Door, Prepared};
 use crate::bench::report::{Report, Run, SCHEMA};
 use crate::bench::{Address, Asked, Load, Subject, drive};
@@ -35,21 +35,17 @@ pub fn run(args: BenchArgs) -> ExitCode {
         Ok(job) => job,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let reason = Error::internal("the runtime could not be started").with_detail(error);
-            return failure(&reason);
-        }
+        Err(error) => return failure(&error),
     };
     let report = match LocalSet::new().block_on(&runtime, job.run(args.model)) {
         Ok(report) => report,
         Err(error) => return failure(&error),
     };
     if args.json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => return failure(&Error::internal("no JSON").with_detail(error)),
+        if let Err(error) = print_json(&report) {
+            return failure(&error);
         }
     } else {
         print!("{}", text::render(&report));

@@ -8,10 +8,10 @@ mod text;
 use std::process::ExitCode;
 
 use super::args::ExplainArgs;
-use super::{failure, usage};
+use super::{failure, print_json, usage};
 use crate::backend::Engines;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::observe::telemetry;
 use crate::registry::inspect;
 use facts::Facts;
@@ -34,9 +34,8 @@ pub fn run(args: ExplainArgs) -> ExitCode {
         Err(error) => return usage(&error),
     };
     if json {
-        match serde_json::to_string_pretty(&facts) {
-            Ok(text) => println!("{text}"),
-            Err(error) => return failure(&Error::internal("no JSON").with_detail(error)),
+        if let Err(error) = print_json(&facts) {
+            return failure(&error);
         }
     } else {
         print!("{}", text::render(&facts));

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::args::ProfileArgs;
 use super::check::{PATIENCE, loaded};
-use super::{failure, progress, usage};
+use super::{failure, progress, runtime, usage};
 use crate::config::{Config, ControlMode};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, RequestContext};
@@ -46,12 +46,9 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let reason = Error::internal("the runtime could not be started").with_detail(error);
-            return failure(&reason);
-        }
+        Err(error) => return failure(&error),
     };
     let job = Job { model, version, data, held_out, out, components };
     match runtime.block_on(job.run(&config)) {
