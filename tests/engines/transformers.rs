@@ -205,10 +205,14 @@ fn pictures_have_the_librarys_probabilities() {
     assert_eq!(**none[1].shape(), [0, 3]);
 
     let config = String::from_utf8(files["config.json"].to_vec()).expect("text");
-    let config = config.replace("\"patch_size\": 4", "\"patch_size\": 5");
-    files.insert("config.json".into(), config.into());
-    let Err(error) = load(&files, TransformerOptions::default()) else { panic!("5 divides 12") };
-    assert!(error.message().contains("patch_size: expected a divisor"), "{error}");
+    for (from, to, part) in [
+        ("\"patch_size\": 4", "\"patch_size\": 5", "patch_size: expected a divisor"),
+        ("ForImageClassification", "ForTokenClassification", "a picture has no tokens"),
+    ] {
+        files.insert("config.json".into(), config.replace(from, to).into());
+        let Err(error) = load(&files, TransformerOptions::default()) else { panic!("{part}") };
+        assert!(error.message().contains(part), "{error}");
+    }
 }
 
 #[test]

@@ -110,7 +110,8 @@ pub struct Description {
     pub positions: usize,
     pub segments: usize,
     pub epsilon: f32,
-    pub pad: u32,
+    /// Added to every position: RoBERTa counts from behind its padding token's id.
+    pub position_offset: u32,
     /// Tokens of a sequence, special ones included.
     pub tokens_max: usize,
     /// Whether the text is put into lower case before anything else.
@@ -118,11 +119,6 @@ pub struct Description {
 }
 
 impl Description {
-    /// RoBERTa counts positions from behind its padding token's id.
-    pub fn position_offset(&self) -> u32 {
-        if self.family == Family::Roberta { self.pad.saturating_add(1) } else { 0 }
-    }
-
     pub fn read(files: &Files, options: &TransformerOptions) -> Result<Self> {
         let config: Config = parse(files, CONFIG)?.ok_or_else(|| {
             Error::invalid(format!(
@@ -155,28 +151,15 @@ impl Description {
             Family::DistilBert | Family::ModernBert(_) | Family::Vit(_) => 0,
             _ => count("type_vocab_size", config.type_vocab_size.or(Some(2)), 1 << 10)?,
         };
-        let sentence: Sentence = parse(files, SENTENCE)?.unwrap_or_default();
-        let pad = if family == Family::Roberta { 1 } else { 0 };
-        let mut description = Self {
-            family,
-            task: task(&config, files, options)?,
-            vocabulary,
-            hidden,
-            layers: count("num_hidden_layers", config.num_hidden_layers, 1 << 8)?,
-            heads,
-            wide: count("intermediate_size", config.intermediate_size, 1 << 16)?,
-            activation: activation(config.hidden_act.as_deref().unwrap_or("gelu"))?,
-            positions,
-            segments,
-            epsilon: config.layer_norm_eps.or(config.norm_eps).unwrap_or(1e-12),
-            pad: config.pad_token_id.unwrap_or(pad),
-            tokens_max: 0,
-            lower_case: sentence.do_lower_case,
+        let position_offset = match family {
+            Family::Roberta => config.pad_token_id.unwrap_or(1).saturating_add(1),
+            _ => 0,
         };
-        let room = positions.checked_sub(description.position_offset() as usize);
-        let room = room
+        let room = positions
+            .checked_sub(position_offset as usize)
             .filter(|&room| room > 0)
             .ok_or_else(|| wrong("max_position_embeddings: expected more than pad_token_id + 1"))?;
+        let sentence: Sentence = parse(files, SENTENCE)?.unwrap_or_default();
         // Without a limit of their own, tokenizers are saved with 10^30.
         let tokenizer: TokenizerConfig = parse(files, TOKENIZER_CONFIG)?.unwrap_or_default();
         let declared = tokenizer.model_max_length.filter(|most| (1.0..1e9).contains(most));
@@ -187,8 +170,29 @@ impl Description {
                 "transformer.tokens_max is {asked}, but the model was made for {room} tokens"
             )));
         }
-        description.tokens_max = options.tokens_max.unwrap_or(tokens_max);
-        Ok(description)
+        let task = task(&config, files, options)?;
+        if matches!((&family, &task), (Family::Vit(_), Task::Token(_))) {
+            return Err(wrong("architectures: a picture has no tokens to classify"));
+        }
+        if matches!(family, Family::ModernBert(_)) && !(hidden / heads).is_multiple_of(2) {
+            return Err(wrong("hidden_size: expected an even share for each attention head"));
+        }
+        Ok(Self {
+            task,
+            family,
+            vocabulary,
+            hidden,
+            layers: count("num_hidden_layers", config.num_hidden_layers, 1 << 8)?,
+            heads,
+            wide: count("intermediate_size", config.intermediate_size, 1 << 16)?,
+            activation: activation(config.hidden_act.as_deref().unwrap_or("gelu"))?,
+            positions,
+            segments,
+            epsilon: config.layer_norm_eps.or(config.norm_eps).unwrap_or(1e-12),
+            position_offset,
+            tokens_max: options.tokens_max.unwrap_or(tokens_max),
+            lower_case: sentence.do_lower_case,
+        })
     }
 }
 

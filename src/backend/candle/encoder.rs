@@ -98,7 +98,7 @@ impl Encoder {
             segment,
             norm: embeddings.at("LayerNorm").norm(hidden, description.epsilon)?,
             layers,
-            position_offset: description.position_offset(),
+            position_offset: description.position_offset,
         })
     }
 

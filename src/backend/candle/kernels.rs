@@ -31,6 +31,16 @@ impl Activation {
             Activation::Tanh => tanh(x),
         }
     }
+
+    /// The library's own.
+    fn of_tensor(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Gelu => x.gelu_erf(),
+            Activation::GeluTanh => x.gelu(),
+            Activation::Relu => x.relu(),
+            Activation::Tanh => x.tanh(),
+        }
+    }
 }
 
 /// `activation(x + bias)`; x has any shape that ends with the extent of the bias.
@@ -38,13 +48,7 @@ pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: Activation) -> Res
     if x.device().is_cpu() {
         return x.apply_op2_no_bwd(bias, &BiasActivation(activation));
     }
-    let x = x.broadcast_add(bias)?;
-    match activation {
-        Activation::Gelu => x.gelu_erf(),
-        Activation::GeluTanh => x.gelu(),
-        Activation::Relu => x.relu(),
-        Activation::Tanh => x.tanh(),
-    }
+    activation.of_tensor(&x.broadcast_add(bias)?)
 }
 
 /// `activation(a) * b`, where every row of x is a and b side by side.
@@ -54,13 +58,7 @@ pub fn gated(x: &Tensor, activation: Activation) -> Result<Tensor> {
     }
     let half = x.dim(D::Minus1)? / 2;
     let a = x.narrow(D::Minus1, 0, half)?.contiguous()?;
-    let a = match activation {
-        Activation::Gelu => a.gelu_erf(),
-        Activation::GeluTanh => a.gelu(),
-        Activation::Relu => a.relu(),
-        Activation::Tanh => a.tanh(),
-    };
-    a? * x.narrow(D::Minus1, half, half)?
+    activation.of_tensor(&a)? * x.narrow(D::Minus1, half, half)?
 }
 
 /// `softmax(scale * x)` over the last axis.
@@ -303,12 +301,7 @@ mod tests {
             let x = tensor((100, 200), scale);
             let bias = tensor((1, 200), 1.0).flatten_all().unwrap();
             let sum = x.broadcast_add(&bias).unwrap();
-            let exact = match activation {
-                Activation::Gelu => sum.gelu_erf(),
-                Activation::GeluTanh => sum.gelu(),
-                Activation::Relu => sum.relu(),
-                Activation::Tanh => sum.tanh(),
-            };
+            let exact = activation.of_tensor(&sum);
             let own = bias_activation(&x, &bias, activation).unwrap();
             assert!(apart(&own, &exact.unwrap()) < 3e-6, "{activation:?}");
         }

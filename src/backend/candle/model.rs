@@ -333,9 +333,10 @@ impl Shared {
             Task::Sequence(Answers::Scores(_)) => {
                 Ok(vec![numbers("scores", DType::F32, &shape, of.concat())?])
             }
-            Task::Embedding { .. } | Task::Token(_) => {
+            Task::Embedding { .. } => {
                 Ok(vec![numbers("embedding", DType::F32, &shape, of.concat())?])
             }
+            Task::Token(_) => Err(Error::internal("tokens have answers of their own")),
         }
     }
 }

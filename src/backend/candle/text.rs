@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
-use super::description::{Description, Files, TOKENIZER};
+use super::description::{Description, Files, TOKENIZER, Task};
 use super::pack::Sequence;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, strings};
@@ -18,14 +18,15 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 pub struct Texts {
     tokenizer: Tokenizer,
     tokens_max: usize,
-    truncate: bool,
     lower_case: bool,
+    /// Whether anybody asks where in the text a token stands.
+    with_places: bool,
 }
 
 /// One text as tokens, and where in it each came from.
 pub struct Tokenized {
     pub sequence: Sequence,
-    /// Bytes of the text; empty for special tokens.
+    /// Bytes of the text, empty for special tokens; nothing where nobody asks.
     pub places: Vec<Range<usize>>,
 }
 
@@ -60,7 +61,8 @@ impl Texts {
         let cut =
             truncate.then(|| TruncationParams { max_length: tokens_max, ..Default::default() });
         tokenizer.with_truncation(cut).map_err(|error| refused(&error))?;
-        Ok(Self { tokenizer, tokens_max, truncate, lower_case: description.lower_case })
+        let with_places = matches!(description.task, Task::Token(_));
+        Ok(Self { tokenizer, tokens_max, lower_case: description.lower_case, with_places })
     }
 
     /// The texts of a BYTES tensor.
@@ -81,12 +83,15 @@ impl Texts {
             Error::invalid(format!("input 'text': element {index} is not valid UTF-8"))
         })?;
         let lower = self.lower_case.then(|| text.to_lowercase());
-        let encoding = self.tokenizer.encode(lower.as_deref().unwrap_or(text), true);
+        let text = lower.as_deref().unwrap_or(text);
+        let encoding = match self.with_places {
+            true => self.tokenizer.encode(text, true),
+            false => self.tokenizer.encode_fast(text, true),
+        };
         let encoding = encoding.map_err(|error| {
             Error::internal("the model's tokenizer failed on this input").with_detail(error)
         })?;
         if encoding.len() > self.tokens_max {
-            debug_assert!(!self.truncate, "a text is cut to what fits");
             return Err(Error::invalid(format!(
                 "input 'text': element {index} has {} tokens, more than the {} that the model \
                  takes; shorten it, or have it cut with transformer.truncate = true",
@@ -95,7 +100,7 @@ impl Texts {
             )));
         }
         let special = encoding.get_special_tokens_mask();
-        let places = encoding.get_offsets().iter().zip(special);
+        let places = encoding.get_offsets().iter().zip(special).filter(|_| self.with_places);
         let places = places
             .map(|(&(start, end), &special)| if special == 0 { start..end } else { 0..0 })
             .collect();
