@@ -54,6 +54,8 @@ pub struct App {
 pub struct Loaded {
     pub service: Service,
     pub progress: watch::Receiver<Progress>,
+    /// A process has one of each: whoever needs them takes these.
+    pub engines: Engines,
 }
 
 /// Probes the engines and starts to load the registry. Tools that do not serve measure no drift
@@ -87,10 +89,10 @@ pub fn load(
     };
     let drift = drift.map(start).transpose()?;
     let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone(), alerts };
-    let manager = Manager::start(registry, engines, Arc::new(hub))?;
+    let manager = Manager::start(registry, engines.clone(), Arc::new(hub))?;
     let progress = manager.progress.clone();
     let service = Service::new(manager, statistics, drift, log, readiness_strict);
-    Ok(Loaded { service, progress })
+    Ok(Loaded { service, progress, engines })
 }
 
 impl App {
@@ -106,7 +108,7 @@ impl App {
         let count = Arc::clone(&metrics);
         let count = Arc::new(move |outcome: Outcome| count.notification(outcome.label(), 1));
         let alarm = webhook::start(&config.alerts, count, stopped.clone())?;
-        let Loaded { service, progress } = load(
+        let Loaded { service, progress, .. } = load(
             &config.registry,
             Some(&config.drift),
             server.readiness_strict,

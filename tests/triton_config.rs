@@ -56,7 +56,7 @@ async fn infer(server: &Server, model: &str, body: &Value) -> (StatusCode, Value
 /// A registry behind no door, when every version is ready or has failed.
 async fn loaded(config: &RegistryConfig) -> Service {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let Loaded { service, mut progress } =
+    let Loaded { service, mut progress, .. } =
         load(config, None, true, metrics, None, Default::default()).unwrap();
     progress.wait_for(|progress| progress.settled).await.unwrap();
     service

@@ -36,17 +36,15 @@ pub fn run(args: CheckArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
-    let service = match runtime.block_on(loaded(&config)) {
-        Ok(service) => service,
+    let Loaded { service, engines, .. } = match runtime.block_on(loaded(&config)) {
+        Ok(loaded) => loaded,
         Err(error) => return usage(&error),
     };
     let mut report = Report::default();
-    let registry = &config.registry;
-    let engines = tries_engines.then(|| Engines::probe(registry.backend, &registry.onnxruntime));
     for model in service.catalog() {
         runtime.block_on(report.model(&service, &model));
-        if let Some(engines) = &engines {
-            print_engines(registry, engines, model.name.as_str());
+        if tries_engines {
+            print_engines(&config.registry, &engines, model.name.as_str());
         }
     }
     report.close()
@@ -65,13 +63,12 @@ fn print_engines(registry: &RegistryConfig, engines: &Engines, model: &str) {
 }
 
 /// The registry once nothing more will happen to it.
-pub(super) async fn loaded(config: &Config) -> Result<Service> {
+pub(super) async fn loaded(config: &Config) -> Result<Loaded> {
     let metrics = Arc::new(Metrics::new()?);
-    let Loaded { service, mut progress } =
-        load(&config.registry, None, true, metrics, None, LogControl::default())?;
-    let settled = progress.wait_for(|progress| progress.settled).await;
+    let mut loaded = load(&config.registry, None, true, metrics, None, LogControl::default())?;
+    let settled = loaded.progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;
-    Ok(service)
+    Ok(loaded)
 }
 
 #[derive(Default)]

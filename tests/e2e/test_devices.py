@@ -98,6 +98,8 @@ def test_explain_says_which_engine_serves_and_why_another_does_not(registry, tmp
     assert "model.onnx" in engines["onnxruntime"]["reason"]
     done = run("check", str(registry.path), "--engines", cwd=tmp_path)
     assert "transformer/1 on candle: serves" in done.stdout
+    assert "breast-cancer/1 on onnxruntime: serves" in done.stdout
+    assert "breast-cancer/2 on onnxruntime: serves" in done.stdout
     assert "breast-cancer/2 on tract: serves" in done.stdout
     assert "breast-cancer/2 on candle: expected a model file model.safetensors" in done.stdout
     done = run("explain", "breast-cancer/1", "--models", str(registry.path), cwd=tmp_path)

@@ -90,7 +90,7 @@ impl Job {
         // Opened first: a wrong path is told before a model is loaded.
         let mut table = Table::open(&self.data)?;
         let mut held_out = self.held_out.as_deref().map(Table::open).transpose()?;
-        let service = loaded(config).await?;
+        let service = loaded(config).await?.service;
         let selector = self.version.map_or(Selector::Latest, Selector::Exact);
         let target = service.resolve(self.model.as_str(), selector).map_err(|error| {
             let status = service.catalog().into_iter().find(|model| model.name == self.model);
