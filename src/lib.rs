@@ -26,7 +26,7 @@
 //! in `server`, and in the callers of `bench`, which stand outside; the doors hold the
 //! [`service::Service`] and nothing behind it, and never see each other. Decisions are pure:
 //! [`scheduler::queue`], the registry's policy and the codecs have no clock, lock or channel in
-//! them. Everything has a limit. No `unsafe`, but for one foreign function in [`heap`].
+//! them. Everything has a limit. No `unsafe`, but for two foreign functions in [`heap`].
 //!
 //! # The path of a request
 //!

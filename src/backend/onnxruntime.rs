@@ -4,6 +4,7 @@
 //! threads than there are processors. The others have the threads they ask for.
 
 mod device;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +21,12 @@ use ort::value::{
     TensorRef, ValueType,
 };
 
+use self::weights::SharedWeights;
 use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device::Device;
 use crate::model::manifest::{EngineOptions, Optimization};
-use crate::model::{Signature, TensorSpec};
+use crate::model::{ModelId, Signature, TensorSpec};
 use crate::tensor::{DType, Dim, Shape, Tensor, strings};
 
 const NAME: &str = "onnxruntime";
@@ -42,16 +44,17 @@ impl OnnxRuntime {
                  --onnxruntime PATH",
             ));
         };
-        Self::open(path).map_err(|error| {
+        let environment = Self::open(path).map_err(|error| {
             Error::unsupported(format!(
                 "the ONNX Runtime library {} can not be used: {}",
                 path.display(),
                 one_line(&error)
             ))
-        })
+        })?;
+        Ok(Self { environment })
     }
 
-    fn open(path: &Path) -> std::result::Result<Self, String> {
+    fn open(path: &Path) -> std::result::Result<Environment, String> {
         let builder = ort::init_from(path).map_err(|error| error.to_string())?;
         let environment = builder
             .with_name("galen")
@@ -62,7 +65,7 @@ impl OnnxRuntime {
         // Engine messages can quote model internals; failures come back as errors anyway.
         environment.set_log_level(LogLevel::Fatal);
         tracing::info!(library = %path.display(), "onnxruntime loaded");
-        Ok(Self { environment })
+        Ok(environment)
     }
 }
 
@@ -90,7 +93,8 @@ impl Backend for OnnxRuntime {
         let mut candidates = device::candidates(options)?.into_iter();
         let mut model = Model {
             environment: self.environment.clone(),
-            bytes,
+            file: bytes,
+            weights: None,
             labels,
             options: options.clone(),
             device: candidates.next().unwrap_or_default(),
@@ -98,7 +102,7 @@ impl Backend for OnnxRuntime {
             first: Mutex::new(None),
         };
         let session = loop {
-            match (model.open(), candidates.next()) {
+            match (model.open_first(source.id), candidates.next()) {
                 (Ok(session), _) => break session,
                 (Err(error), Some(next)) => {
                     let reason = one_line(&error);
@@ -123,7 +127,9 @@ impl Backend for OnnxRuntime {
 struct Model {
     environment: Environment,
     /// Kept so that every instance can open its own session.
-    bytes: Bytes,
+    file: Bytes,
+    /// What is not in the file because all sessions share it.
+    weights: Option<SharedWeights>,
     options: EngineOptions,
     device: Device,
     signature: Signature,
@@ -133,6 +139,30 @@ struct Model {
 }
 
 impl Model {
+    /// On the processor, with shared weights where there are some; a GPU has copies of its own.
+    fn open_first(&mut self, id: &ModelId) -> std::result::Result<session::Session, String> {
+        if self.device == Device::Cpu
+            && let Some((rest, weights)) = onnx::take_out(&self.file)
+        {
+            let whole = std::mem::replace(&mut self.file, rest);
+            let shared = SharedWeights::new(&weights).map_err(|error| error.to_string());
+            let session = shared.and_then(|shared| {
+                self.weights = Some(shared);
+                self.open()
+            });
+            match session {
+                Ok(session) => return Ok(session),
+                // Either the model is at fault, which the whole of it will tell, or the sharing.
+                Err(reason) => {
+                    let reason = one_line(&reason);
+                    tracing::warn!(model = %id, reason, "instances will not share their weights");
+                }
+            }
+            (self.file, self.weights) = (whole, None);
+        }
+        self.open()
+    }
+
     fn open(&self) -> std::result::Result<session::Session, String> {
         let level = match self.options.optimization {
             Optimization::Off => GraphOptimizationLevel::Disable,
@@ -147,6 +177,9 @@ impl Model {
         // Who names a number of threads gets its own.
         if self.options.threads != Some(0) {
             builder = builder.with_independent_thread_pool().map_err(|e| text(&e))?;
+        }
+        if let Some(weights) = &self.weights {
+            builder = weights.give_to(builder).map_err(|e| text(&e))?;
         }
         builder
             .with_execution_providers(device::providers(self.device, &self.options))
@@ -166,7 +199,7 @@ impl Model {
             .map_err(|e| text(&e))?
             .with_inter_op_spinning(false)
             .map_err(|e| text(&e))?
-            .commit_from_memory(&self.bytes)
+            .commit_from_memory(&self.file)
             .map_err(|e| text(&e))
     }
 }

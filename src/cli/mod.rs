@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Result};
+use crate::heap;
 use args::{Cli, Command};
 
 /// `EX_USAGE`.
@@ -25,6 +26,7 @@ const USAGE: u8 = 64;
 
 /// Parses the arguments and runs the command.
 pub fn main() -> ExitCode {
+    heap::settle();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,6 +1,7 @@
 """Models come and go, and the memory they took does not stay."""
 
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -105,3 +106,29 @@ def test_weights_go_back_to_the_system(engine, registry, start, figures):
         f"{WINDOW} loads and unloads of 48 MiB on {engine}: {before / 2**20:.1f} MiB before, "
         f"{loaded / 2**20:.1f} MiB loaded, {after / 2**20:.1f} MiB after"
     )
+
+
+def test_instances_share_their_weights(registry, start, figures):
+    """Eight sessions, all of which have computed, take hardly more than one."""
+    tensor = {"name": "x0", "datatype": "FP32", "shape": [1, WIDTH], "data": [1.0] * WIDTH}
+    resident, model = [], layers()
+    for instances in (1, 8):
+        name = f"layers{instances}"
+        folder = registry.add_onnx(name, model)
+        (folder / "model.toml").write_text(f"[engine]\ninstances = {instances}\n")
+        flags = ["--model-control-mode", "explicit", "--load-model", name]
+        server = start(registry.path, *flags).wait_ready()
+        answers = []
+        with ThreadPoolExecutor(16) as callers:
+            asked = callers.map(
+                lambda _: server.post(f"/v2/models/{name}/infer", {"inputs": [tensor]}), range(64)
+            )
+            answers += [answer.json()["outputs"][0]["data"] for answer in asked]
+        assert all(np.allclose(answer, answers[0], rtol=1e-5, atol=1e-6) for answer in answers)
+        resident.append(server.memory_bytes())
+        server.stop()
+    figures.append(
+        f"a model of 48 MiB on onnxruntime: {resident[0] / 2**20:.0f} MiB with one instance, "
+        f"{resident[1] / 2**20:.0f} MiB with eight"
+    )
+    assert resident[1] < resident[0] * 1.3

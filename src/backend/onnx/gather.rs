@@ -11,23 +11,16 @@ use std::path::{Component, Path};
 use bytes::Bytes;
 
 use super::rope::Rope;
-use super::{DATA_LOCATION, DEPTH_MAX, EXTERNAL_DATA, Message, NAME, Value, field, varint};
+use super::tensor::{EXTERNAL, RAW_DATA, Tensor};
+use super::{DATA_LOCATION, DEPTH_MAX, EXTERNAL_DATA, Message, Value, field};
 use super::{find_elsewhere, malformed};
 use crate::backend::ReadFile;
 use crate::error::{Error, Result, quoted};
 
-/// Fields of a tensor.
-const DIMS: u64 = 1;
-const DATA_TYPE: u64 = 2;
-const RAW_DATA: u64 = 9;
-/// Elements by type; with `RAW_DATA` all the ways to hold data.
-const TYPED_DATA: [u64; 6] = [4, 5, 6, 7, 10, 11];
-const EXTERNAL: u64 = 1;
+/// The type of tensors of text.
 const STRING: u64 = 8;
 
 const FILES_MAX: usize = 1000;
-/// No tensor has as many; what is packed here grows eightfold.
-const DIMS_MAX: usize = 10_000;
 const LOCATION_BYTES_MAX: usize = 1024;
 
 /// The model in one piece; the very same bytes where it already is.
@@ -81,7 +74,8 @@ impl Gatherer<'_> {
     }
 
     fn tensor(&mut self, bytes: &Bytes) -> Result<Option<Rope>> {
-        let tensor = Tensor::read(bytes).ok_or_else(|| malformed(self.engine))?;
+        let tensor = Tensor::read(bytes, &[DATA_LOCATION, EXTERNAL_DATA])
+            .ok_or_else(|| malformed(self.engine))?;
         if !tensor.is_elsewhere() {
             return Ok(None);
         }
@@ -117,63 +111,7 @@ impl Gatherer<'_> {
     }
 }
 
-/// What a tensor says of itself and of where its data is.
-#[derive(Default)]
-struct Tensor<'a> {
-    name: &'a [u8],
-    dims: Vec<u64>,
-    data_type: u64,
-    location: u64,
-    /// Keys and values.
-    external: Vec<(&'a [u8], &'a [u8])>,
-    has_own_data: bool,
-    /// Everything but where the data is.
-    kept: Rope,
-}
-
-impl<'a> Tensor<'a> {
-    fn read(bytes: &'a Bytes) -> Option<Self> {
-        let (mut tensor, mut rest) = (Tensor::default(), &bytes[..]);
-        while !rest.is_empty() {
-            let here = rest;
-            let (number, value);
-            (number, value, rest) = field(here)?;
-            let is_data = number == RAW_DATA || TYPED_DATA.contains(&number);
-            match (number, value) {
-                (DATA_LOCATION, Value::Number(location)) => {
-                    tensor.location = location;
-                    continue;
-                }
-                (EXTERNAL_DATA, Value::Bytes(entry)) => {
-                    tensor.external.push(entry_of(entry)?);
-                    continue;
-                }
-                (DIMS, Value::Number(dim)) => tensor.dims.push(dim),
-                (DIMS, Value::Bytes(mut packed)) => {
-                    while !packed.is_empty() {
-                        let dim;
-                        (dim, packed) = varint(packed)?;
-                        tensor.dims.push(dim);
-                    }
-                }
-                (DATA_TYPE, Value::Number(data_type)) => tensor.data_type = data_type,
-                (NAME, Value::Bytes(name)) => tensor.name = name,
-                (_, Value::Bytes(data)) if is_data => tensor.has_own_data |= !data.is_empty(),
-                (_, Value::Number(_)) if is_data => tensor.has_own_data = true,
-                _ => {}
-            }
-            if tensor.dims.len() > DIMS_MAX {
-                return None;
-            }
-            tensor.kept.push(bytes.slice_ref(&here[..here.len() - rest.len()]));
-        }
-        Some(tensor)
-    }
-
-    fn is_elsewhere(&self) -> bool {
-        self.location != 0 || !self.external.is_empty()
-    }
-
+impl Tensor<'_> {
     fn place(&self) -> std::result::Result<Place, String> {
         if self.location != EXTERNAL {
             return Err("it names another file, but is not marked as external".into());
@@ -236,21 +174,6 @@ impl<'a> Tensor<'a> {
             None => Err("its shape is too large".into()),
         }
     }
-}
-
-/// An entry of external_data: key and value.
-fn entry_of(mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut entry = (&[][..], &[][..]);
-    while !rest.is_empty() {
-        let (number, value);
-        (number, value, rest) = field(rest)?;
-        match (number, value) {
-            (1, Value::Bytes(key)) => entry.0 = key,
-            (2, Value::Bytes(value)) => entry.1 = value,
-            _ => {}
-        }
-    }
-    Some(entry)
 }
 
 /// A path of plain names beneath the version's folder. (That no link leads out of it is seen to

@@ -8,9 +8,12 @@
 
 mod gather;
 mod rope;
+mod tensor;
+mod weights;
 mod zipmap;
 
 pub use gather::gather;
+pub use weights::{Weight, take_out};
 pub use zipmap::{Classes, unpack};
 
 use crate::error::{Error, Result, quoted};
@@ -132,6 +135,26 @@ fn field(bytes: &[u8]) -> Option<(u64, Value<'_>, &[u8])> {
         _ => return None,
     };
     Some((tag >> 3, value, rest))
+}
+
+/// The fields of a message with their raw bytes.
+fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, Value<'_>, &[u8])>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (number, value, rest) = field(bytes)?;
+        found.push((number, value, &bytes[..bytes.len() - rest.len()]));
+        bytes = rest;
+    }
+    Some(found)
+}
+
+/// The first text in a field; empty where there is none.
+fn text(message: &[u8], wanted: u64) -> Option<String> {
+    let found = fields(message)?.into_iter().find_map(|(number, value, _)| match value {
+        Value::Bytes(text) if number == wanted => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    });
+    Some(found.unwrap_or_default())
 }
 
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::rope::Rope;
-use super::{Value, field};
+use super::{Value, fields, text};
 use crate::error::Result;
 
 /// A model's output and the names of its entries.
@@ -157,26 +157,6 @@ fn message(texts: &[(u64, &str)]) -> Rope {
         message.push_field(*number, Bytes::copy_from_slice(text.as_bytes()));
     }
     message
-}
-
-/// The fields of a message with their raw bytes.
-fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, Value<'_>, &[u8])>> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let (number, value, rest) = field(bytes)?;
-        found.push((number, value, &bytes[..bytes.len() - rest.len()]));
-        bytes = rest;
-    }
-    Some(found)
-}
-
-/// The first text in a field; empty where there is none.
-fn text(message: &[u8], wanted: u64) -> Option<String> {
-    let found = fields(message)?.into_iter().find_map(|(number, value, _)| match value {
-        Value::Bytes(text) if number == wanted => Some(String::from_utf8_lossy(text).into_owned()),
-        _ => None,
-    });
-    Some(found.unwrap_or_default())
 }
 
 #[cfg(test)]

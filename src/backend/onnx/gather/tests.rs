@@ -1,7 +1,7 @@
 //! Hand-made models, hostile and good: what `gather` makes of them.
 
 use super::*;
-use crate::backend::onnx::stands_alone;
+use crate::backend::onnx::{NAME, stands_alone};
 use proptest::prelude::*;
 
 const FILE: &[u8] = &[9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8];
