@@ -68,7 +68,7 @@ pub fn load(
     alarm: Option<Arc<dyn Alarm>>,
     log: LogControl,
 ) -> Result<Loaded> {
-    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
+    let engines = Engines::probe(registry.backend, &registry.onnxruntime, &registry.operators);
     if let Some(error) = engines.onnxruntime_missing() {
         tracing::warn!(
             reason = %error,

@@ -103,11 +103,16 @@ impl Engines {
     /// Loads ONNX Runtime from the first of `candidates` that is there, and sets up the others.
     ///
     /// `default` is what a model gets that asks for "auto".
-    pub fn probe(default: BackendChoice, candidates: &[PathBuf]) -> Self {
+    /// Models may have it load `operators`, by their names.
+    pub fn probe(
+        default: BackendChoice,
+        candidates: &[PathBuf],
+        operators: &BTreeMap<String, PathBuf>,
+    ) -> Self {
         Self {
             default,
             identity: Arc::new(identity::Identity),
-            onnxruntime: probe_onnxruntime(candidates),
+            onnxruntime: probe_onnxruntime(candidates, operators),
             tract: probe_tract(),
             candle: probe_candle(),
         }
@@ -147,12 +152,18 @@ impl Engines {
 }
 
 #[cfg(feature = "onnxruntime")]
-fn probe_onnxruntime(candidates: &[PathBuf]) -> Result<Arc<dyn Backend>> {
-    onnxruntime::OnnxRuntime::find(candidates).map(|engine| Arc::new(engine) as _)
+fn probe_onnxruntime(
+    candidates: &[PathBuf],
+    operators: &BTreeMap<String, PathBuf>,
+) -> Result<Arc<dyn Backend>> {
+    onnxruntime::OnnxRuntime::find(candidates, operators).map(|engine| Arc::new(engine) as _)
 }
 
 #[cfg(not(feature = "onnxruntime"))]
-fn probe_onnxruntime(_candidates: &[PathBuf]) -> Result<Arc<dyn Backend>> {
+fn probe_onnxruntime(
+    _candidates: &[PathBuf],
+    _operators: &BTreeMap<String, PathBuf>,
+) -> Result<Arc<dyn Backend>> {
     Err(Error::unsupported("this build has no onnxruntime engine (feature `onnxruntime`)"))
 }
 

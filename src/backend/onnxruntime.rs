@@ -6,6 +6,7 @@
 mod device;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +24,7 @@ use ort::value::{
 
 use self::weights::SharedWeights;
 use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::model::device::Device;
 use crate::model::manifest::{EngineOptions, Optimization};
 use crate::model::{ModelId, Signature, TensorSpec};
@@ -33,11 +34,13 @@ const NAME: &str = "onnxruntime";
 
 pub struct OnnxRuntime {
     environment: Environment,
+    /// What models may ask to have loaded.
+    operators: BTreeMap<String, PathBuf>,
 }
 
 impl OnnxRuntime {
     /// Loads the library from the first candidate that exists.
-    pub fn find(candidates: &[PathBuf]) -> Result<Self> {
+    pub fn find(candidates: &[PathBuf], operators: &BTreeMap<String, PathBuf>) -> Result<Self> {
         let Some(path) = candidates.iter().find(|path| path.is_file()) else {
             return Err(Error::unsupported(
                 "the ONNX Runtime library was not found; `make onnxruntime` fetches it, or give \
@@ -51,7 +54,7 @@ impl OnnxRuntime {
                 one_line(&error)
             ))
         })?;
-        Ok(Self { environment })
+        Ok(Self { environment, operators: operators.clone() })
     }
 
     fn open(path: &Path) -> std::result::Result<Environment, String> {
@@ -66,6 +69,21 @@ impl OnnxRuntime {
         environment.set_log_level(LogLevel::Fatal);
         tracing::info!(library = %path.display(), "onnxruntime loaded");
         Ok(environment)
+    }
+
+    /// The libraries of operators that a model names. The model says which, the server says where.
+    fn operators(&self, options: &EngineOptions) -> Result<Vec<PathBuf>> {
+        let path = |name: &String| {
+            self.operators.get(name).cloned().ok_or_else(|| {
+                Error::invalid(format!(
+                    "engine.operators names '{}', which this server does not allow; give its \
+                     library with --operators {}=PATH",
+                    quoted(name),
+                    quoted(name)
+                ))
+            })
+        };
+        options.operators.iter().map(path).collect()
     }
 }
 
@@ -97,6 +115,7 @@ impl Backend for OnnxRuntime {
             weights: None,
             labels,
             options: options.clone(),
+            operators: self.operators(options)?,
             device: candidates.next().unwrap_or_default(),
             signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
             first: Mutex::new(None),
@@ -131,6 +150,7 @@ struct Model {
     /// What is not in the file because all sessions share it.
     weights: Option<SharedWeights>,
     options: EngineOptions,
+    operators: Vec<PathBuf>,
     device: Device,
     signature: Signature,
     labels: onnx::Classes,
@@ -177,6 +197,9 @@ impl Model {
         // Who names a number of threads gets its own.
         if self.options.threads != Some(0) {
             builder = builder.with_independent_thread_pool().map_err(|e| text(&e))?;
+        }
+        for library in &self.operators {
+            builder = builder.with_operator_library(library).map_err(|e| text(&e))?;
         }
         if let Some(weights) = &self.weights {
             builder = weights.give_to(builder).map_err(|e| text(&e))?;

@@ -55,6 +55,10 @@ pub struct CommonArgs {
     #[arg(long, value_name = "PATH", env = "GALEN_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 
+    /// Library of operators that models may ask for by NAME; may repeat [default: none]
+    #[arg(long, value_name = "NAME=PATH", env = "GALEN_OPERATORS", value_delimiter = ',')]
+    pub operators: Option<Vec<String>>,
+
     /// Largest model file that is read, in bytes [default: 2147483647]
     #[arg(long, value_name = "N", env = "GALEN_MODEL_BYTES_MAX")]
     pub model_bytes_max: Option<u64>,
@@ -269,6 +273,7 @@ impl CommonArgs {
             model_name: self.model_name,
             backend: self.backend,
             onnxruntime: self.onnxruntime,
+            operators: self.operators,
             model_bytes_max: self.model_bytes_max,
             log_format: self.log_format,
             log_filter: self.log_filter,

@@ -1,8 +1,14 @@
 //! Where the ONNX Runtime library may lie. Order: the flag, `ORT_DYLIB_PATH`, beside the
 //! executable, `../lib` from it, the system's library folders. A named path stands alone: if it is
 //! wrong, that must show, not be papered over by another copy.
+//!
+//! And which libraries of operators it may load: those that are named here, never one that a
+//! model's folder brings along.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, quoted};
 
 const FILE: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
@@ -38,9 +44,49 @@ fn order(flag: Option<PathBuf>, named: Option<PathBuf>, executable: Option<&Path
     beside.chain(SYSTEM.iter().map(|folder| Path::new(folder).join(FILE))).collect()
 }
 
+/// Libraries of operators by name: what flags say in the place of what the file says.
+pub fn operators(
+    flags: Option<Vec<String>>,
+    file: BTreeMap<String, PathBuf>,
+) -> Result<BTreeMap<String, PathBuf>> {
+    let pair = |text: String| match text.split_once('=') {
+        Some((name, path)) => Ok((name.to_owned(), PathBuf::from(path))),
+        None => {
+            Err(Error::invalid(format!("operators: expected NAME=PATH, got '{}'", quoted(&text))))
+        }
+    };
+    let operators = match flags {
+        Some(flags) => flags.into_iter().map(pair).collect::<Result<_>>()?,
+        None => file,
+    };
+    for (name, path) in &operators {
+        if name.is_empty() || !path.is_absolute() {
+            let (name, path) = (quoted(name), path.display());
+            return Err(Error::invalid(format!(
+                "operators: expected a name and an absolute path, got '{name}' and '{path}'"
+            )));
+        }
+    }
+    Ok(operators)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operators_have_names_and_absolute_paths() {
+        let file = BTreeMap::from([("text".to_owned(), PathBuf::from("/lib/text.so"))]);
+        assert_eq!(operators(None, file.clone()).unwrap(), file);
+        let flags = Some(vec!["a=/lib/a.so".to_owned(), "b=/lib/x=y.so".to_owned()]);
+        let found = operators(flags, file).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(found["b"], PathBuf::from("/lib/x=y.so"));
+        for wrong in ["/lib/a.so", "=/lib/a.so", "a=lib/a.so", "a=", ""] {
+            let error = operators(Some(vec![wrong.to_owned()]), BTreeMap::new()).unwrap_err();
+            assert!(error.message().starts_with("operators: expected"), "{wrong}: {error}");
+        }
+    }
 
     #[test]
     fn a_named_library_stands_alone() {

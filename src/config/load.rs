@@ -149,6 +149,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         )?,
         backend: backend(overlay.backend.or(file.backend).as_deref().unwrap_or("auto"))?,
         onnxruntime: library::candidates(overlay.onnxruntime.or(file.onnxruntime)),
+        operators: library::operators(overlay.operators, file.operators)?,
         model_bytes_max: overlay
             .model_bytes_max
             .or(file.registry.model_bytes_max)
@@ -357,7 +358,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 40);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 41);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod load;
 pub mod raw;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,9 @@ pub struct RegistryConfig {
     pub backend: BackendChoice,
     /// Places to look for the ONNX Runtime library, in order.
     pub onnxruntime: Vec<PathBuf>,
+    /// Libraries with operators of their own that models may ask ONNX Runtime to load, by the name
+    /// that they ask with.
+    pub operators: BTreeMap<String, PathBuf>,
     /// Largest model file that is read, in bytes.
     pub model_bytes_max: u64,
     /// What `SHA256SUMS` of a version means.

@@ -1,5 +1,6 @@
 //! Configuration as it is written: `galen.toml`, and the overlay of flags and environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub struct File {
     pub metrics: Option<String>,
     pub backend: Option<String>,
     pub onnxruntime: Option<PathBuf>,
+    pub operators: BTreeMap<String, PathBuf>,
     pub allow_client_shm: Option<bool>,
     pub registry: Registry,
     pub cache: Cache,
@@ -133,6 +135,8 @@ pub struct Overlay {
     pub allow_client_shm: Option<bool>,
     pub backend: Option<String>,
     pub onnxruntime: Option<PathBuf>,
+    /// `NAME=PATH` each.
+    pub operators: Option<Vec<String>>,
     pub model_bytes_max: Option<u64>,
     pub model_control_mode: Option<String>,
     pub load_model: Option<Vec<String>>,

@@ -139,6 +139,8 @@ pub struct EngineOptions {
     pub memory_arena: Option<bool>,
     /// Whether the engine plans its memory after the first call. On where nothing is said.
     pub memory_pattern: Option<bool>,
+    /// Libraries with operators that the model needs, by the names that the server allows.
+    pub operators: Vec<String>,
 }
 
 /// Graph optimisation before serving.

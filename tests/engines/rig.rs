@@ -36,8 +36,8 @@ fn probe() -> &'static Engines {
         let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
         let own = |name: &str| root().join("target/lib").join(name);
         let own = ["libonnxruntime.so", "libonnxruntime.dylib"].map(own);
-        let engines =
-            Engines::probe(BackendChoice::Auto, &Vec::from_iter(named.into_iter().chain(own)));
+        let places = Vec::from_iter(named.into_iter().chain(own));
+        let engines = Engines::probe(BackendChoice::Auto, &places, &Default::default());
         if let Some(error) = engines.onnxruntime_missing()
             && cfg!(feature = "onnxruntime")
         {

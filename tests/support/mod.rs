@@ -57,6 +57,7 @@ impl Registry {
             model_name: None,
             backend: BackendChoice::Identity,
             onnxruntime: Vec::new(),
+            operators: Default::default(),
             model_bytes_max: 1 << 20,
             digests: Digests::Verify,
             control: ControlMode::Both,
