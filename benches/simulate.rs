@@ -145,6 +145,8 @@ fn policies(args: &Args) {
     println!("\n| cost | batching | load | {HEAD}\n|---|---|---:|---:|---:|---:|---:|---:|");
     let delayed =
         |us| BatchPolicy { queue_delay_max: Duration::from_micros(us), ..BatchPolicy::default() };
+    let targeted =
+        |us| BatchPolicy { latency_target: Some(Duration::from_micros(us)), ..delayed(0) };
     let alone = BatchPolicy { batch_size_max: 0, ..BatchPolicy::default() };
     for (name, cost) in [("ECG", ECG), ("table", TABLE)] {
         for (batching, policy) in [
@@ -152,6 +154,8 @@ fn policies(args: &Args) {
             ("what waits (the default)", delayed(0)),
             ("after 1 ms", delayed(1_000)),
             ("after 5 ms", delayed(5_000)),
+            ("within 10 ms", targeted(10_000)),
+            ("within 50 ms", targeted(50_000)),
         ] {
             for load in [0.3, 0.7, 0.95] {
                 let policy = policy.clone();

@@ -287,6 +287,7 @@ impl<'a> Simulation<'a> {
                 }
                 self.cores -= 1;
                 self.models[index].idle -= 1;
+                self.models[index].queue.expect(Duration::from_nanos(took));
                 self.plan(self.now + took, index, Event::Done(batch));
                 self.list(index);
             }

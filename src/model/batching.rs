@@ -28,6 +28,8 @@ pub struct Batching {
     pub batch_sizes_preferred: Vec<usize>,
     /// How long the oldest request may wait for company. 0: run whatever is there at once.
     pub queue_delay_us_max: Option<u64>,
+    /// Within what time requests are to be answered: they wait for company as long as that allows.
+    pub latency_target_us: Option<u64>,
     /// Most requests that may wait, on all levels together; one more is refused as overload.
     pub queue_depth_max: Option<usize>,
     /// Requests start, and are answered, in the order of their arrival. Takes one instance.
@@ -48,6 +50,7 @@ impl Default for Batching {
             join: true,
             batch_sizes_preferred: Vec::new(),
             queue_delay_us_max: None,
+            latency_target_us: None,
             queue_depth_max: None,
             keep_order: false,
             priority_levels: 0,
@@ -103,16 +106,25 @@ impl Batching {
         if self.queue_delay_us_max.is_some_and(|us| us > QUEUE_DELAY_US_LIMIT) {
             return wrong(format!("queue_delay_us_max: expected 0 to {QUEUE_DELAY_US_LIMIT}"));
         }
+        if self.latency_target_us.is_some_and(|us| !(1..=QUEUE_DELAY_US_LIMIT).contains(&us)) {
+            return wrong(format!("latency_target_us: expected 1 to {QUEUE_DELAY_US_LIMIT}"));
+        }
+        let delays = self.queue_delay_us_max.is_some_and(|us| us > 0);
+        if delays && self.latency_target_us.is_some() {
+            return wrong(
+                "latency_target_us says how long to wait: leave queue_delay_us_max out".into(),
+            );
+        }
         let size_max = self.batch_size_max.unwrap_or(BATCH_SIZE_LIMIT);
         let sizes = &self.batch_sizes_preferred;
         if sizes.len() > PREFERRED_LIMIT || sizes.iter().any(|size| !(1..=size_max).contains(size))
         {
             return wrong(format!("batch_sizes_preferred: expected sizes from 1 to {size_max}"));
         }
-        if !self.join && (!sizes.is_empty() || self.queue_delay_us_max.is_some_and(|us| us > 0)) {
+        if !self.join && (!sizes.is_empty() || delays || self.latency_target_us.is_some()) {
             return wrong(
-                "join is false, so nothing waits for company: leave batch_sizes_preferred and \
-                 queue_delay_us_max out"
+                "join is false, so nothing waits for company: leave batch_sizes_preferred, \
+                 queue_delay_us_max and latency_target_us out"
                     .into(),
             );
         }
@@ -201,6 +213,9 @@ mod tests {
             ("batch_size_max = 4\nbatch_sizes_preferred = [5]", "sizes from 1 to 4"),
             ("batch_sizes_preferred = [0]", "sizes from 1"),
             ("join = false\nqueue_delay_us_max = 1", "nothing waits for company"),
+            ("join = false\nlatency_target_us = 1", "nothing waits for company"),
+            ("latency_target_us = 0", "latency_target_us: expected 1 to 60000000"),
+            ("latency_target_us = 5\nqueue_delay_us_max = 1", "leave queue_delay_us_max out"),
         ] {
             assert!(message(text).contains(part), "{text}: {}", message(text));
         }

@@ -1,10 +1,12 @@
 //! When to compute. A [`Scheduler`] admits requests to a bounded queue; worker threads, one per
 //! instance, take batches from it and run them.
 //!
-//! Parts: `policy` (the knobs), `queue` (the decision, pure), `worker` (the effect).
+//! Parts: `policy` (the knobs), `queue` (the decision, pure), `pace` (how long it may wait for a
+//! latency target, pure), `worker` (the effect).
 //! What this room must not know: model tables, protocols, metrics back-ends. It tells facts to an
 //! [`crate::event::VersionSink`] and answers each caller through a one-shot channel.
 
+mod pace;
 pub mod policy;
 pub mod queue;
 mod worker;

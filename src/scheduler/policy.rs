@@ -15,6 +15,8 @@ pub struct BatchPolicy {
     pub preferred: Vec<usize>,
     /// How long the oldest request may wait for company while an instance is free.
     pub queue_delay_max: Duration,
+    /// In place of that: when a request is to be answered, counted from its arrival.
+    pub latency_target: Option<Duration>,
     /// Most requests that may wait, on all levels together.
     pub queue_depth_max: usize,
     /// Requests start in the order of their arrival: none joins a batch past another.
@@ -65,11 +67,17 @@ impl BatchPolicy {
             join: wishes.join,
             preferred,
             queue_delay_max: Duration::from_micros(wishes.queue_delay_us_max.unwrap_or(0)),
+            latency_target: wishes.latency_target_us.map(Duration::from_micros),
             queue_depth_max: wishes.queue_depth_max.unwrap_or(Self::QUEUE_DEPTH_MAX),
             keep_order: wishes.keep_order,
             levels: (1..=wishes.priority_levels.max(1)).map(level).collect(),
             level_default: wishes.priority_default.map_or(0, |level| level.max(1) as usize - 1),
         }
+    }
+
+    /// Whether a request may have to wait while an instance is free.
+    pub fn delays(&self) -> bool {
+        !self.queue_delay_max.is_zero() || self.latency_target.is_some()
     }
 
     /// Position in `levels` of a request's priority, 1 the most urgent. As on Triton, 0 and what

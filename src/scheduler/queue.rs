@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use super::policy::BatchPolicy;
 use crate::model::batching::TimeoutAction;
 use crate::tensor::batch::ShapeKey;
@@ -70,6 +71,8 @@ pub struct BatchQueue<T> {
     /// When the whole queue may be looked through again: a flood of refusals must cost the refused
     /// nothing that the admitted pay for, and looking at every request costs what running one does.
     sweep_at: Option<Instant>,
+    /// Where the policy has a target, what says how long to wait.
+    pace: Option<Pace>,
 }
 
 /// Requests that wait for the same reason, in the order in which they will lead.
@@ -139,7 +142,8 @@ impl<T: Waiter> BatchQueue<T> {
                 lanes.push(lane(None));
             }
         }
-        Self { policy, lanes, firsts, len: 0, sweep_at: None }
+        let pace = policy.latency_target.map(Pace::new);
+        Self { policy, lanes, firsts, len: 0, sweep_at: None, pace }
     }
 
     pub fn len(&self) -> usize {
@@ -174,7 +178,17 @@ impl<T: Waiter> BatchQueue<T> {
         let Some(lane) = lane else { return Err(entry) };
         lane.entries.push_back(entry);
         self.len += 1;
+        if let Some(pace) = &mut self.pace {
+            pace.arrived(now);
+        }
         Ok(())
+    }
+
+    /// What a run is expected to take, for a policy with a target.
+    pub fn expect(&mut self, run: Duration) {
+        if let Some(pace) = &mut self.pace {
+            pace.expect(run);
+        }
     }
 
     /// What a free instance does now. Late and abandoned requests never reach a batch.
@@ -249,7 +263,7 @@ impl<T: Waiter> BatchQueue<T> {
         let policy = &self.policy;
         let max = policy.batch_size_max;
         let all = Plan::Take(max);
-        let delay = policy.queue_delay_max;
+        let delay = self.pace.as_ref().map_or(policy.queue_delay_max, Pace::delay);
         let joins = policy.join && max > 0;
         let Some(head) = self.lanes[first].entries.front() else { return all };
         // The usual case, and the fastest: whatever is there runs at once.

@@ -101,7 +101,7 @@ impl Shared {
         sink: Arc<dyn VersionSink>,
     ) -> Self {
         let free = sessions.into_iter().map(Some).collect();
-        let delays = !policy.queue_delay_max.is_zero();
+        let delays = policy.delays();
         let state = State { queue: BatchQueue::new(policy), open: true, free, company: 0 };
         Self {
             state: Mutex::new(state),
@@ -198,6 +198,7 @@ impl Shared {
     fn next_batch(&self, used: Option<Slot>) -> Option<(Vec<Entry<Job>>, Slot)> {
         let mut state = self.lock();
         state.free.extend(used);
+        state.queue.expect(Duration::from_nanos(self.run_ns.load(Ordering::Relaxed)));
         loop {
             let Some(slot) = state.free.pop() else {
                 if !state.open && state.queue.is_empty() {

@@ -13,17 +13,19 @@ from support.server import Server
 CALLERS = 64
 REQUESTS = 20
 # Long enough that callers find company even on a slow machine.
-COMPANY = "queue_delay_us_max = 5000"
+DELAY, TARGET = "queue_delay_us_max = 5000", "latency_target_us = 20000"
+WAYS = [("onnxruntime", DELAY), ("tract", DELAY), ("onnxruntime", TARGET)]
 
 
-@pytest.fixture(params=["onnxruntime", "tract"])
+@pytest.fixture(params=WAYS, ids=["onnxruntime", "tract", "target"])
 def server(request, registry, start) -> Server:
+    engine, company = request.param
     for model in ("breast-cancer", "add-sub"):
         manifest = registry.add_demo(model) / "model.toml"
-        text = manifest.read_text().replace("queue_delay_us_max = 0", COMPANY)
-        assert COMPANY in text
+        text = manifest.read_text().replace("queue_delay_us_max = 0", company)
+        assert company in text
         manifest.write_text(text)
-    return start(registry.path, "--backend", request.param).wait_ready()
+    return start(registry.path, "--backend", engine).wait_ready()
 
 
 def ask(server: Server, requests: list[Example]):

@@ -56,6 +56,10 @@ pub fn settings(asked: &Asked<'_>) -> Vec<Setting> {
         let wishes = &asked.manifest.batching;
         let delay = wishes.queue_delay_us_max.map(|us| usize::try_from(us).unwrap_or(usize::MAX));
         settings.push(number("queue_delay_us_max", delay, 0, asked));
+        if let Some(target) = wishes.latency_target_us {
+            let target = usize::try_from(target).unwrap_or(usize::MAX);
+            settings.push(number("latency_target_us", Some(target), 0, asked));
+        }
     }
     let depth = asked.manifest.batching.queue_depth_max;
     settings.push(number("queue_depth_max", depth, BatchPolicy::QUEUE_DEPTH_MAX, asked));

@@ -213,6 +213,7 @@ fn batching(config: &TritonConfig, is_complete: bool) -> Result<Batching> {
         join: config.dynamic_batching.is_some() || !is_complete,
         batch_sizes_preferred: sizes,
         queue_delay_us_max: Some(dynamic.max_queue_delay_microseconds),
+        latency_target_us: None,
         queue_depth_max: depth(levels, &queue, &policies),
         keep_order: dynamic.preserve_ordering,
         priority_levels: levels,

@@ -64,6 +64,32 @@ fn without_delay_whatever_is_there_runs_at_once() {
 }
 
 #[test]
+fn with_a_target_the_head_waits_as_long_as_the_run_leaves() {
+    let target = Duration::from_millis(20);
+    let policy = BatchPolicy { latency_target: Some(target), ..policy(64, 0, 100) };
+    assert!(policy.delays());
+    let (mut queue, mut dropped) = (BatchQueue::new(policy), vec![]);
+    queue.expect(Duration::from_millis(4));
+    let mut now = Instant::now();
+    queue.push(entry(0, 1, 1, now), 0, now, &mut dropped).unwrap();
+    assert!(matches!(queue.next(now, &mut dropped), Next::Run(_)), "nobody else is expected");
+    for id in 0..40 {
+        now += Duration::from_millis(1);
+        queue.push(entry(id, 1, 1, now), 0, now, &mut dropped).unwrap();
+        if id == 20 {
+            queue.drain().for_each(drop);
+        }
+    }
+    let oldest = now - Duration::from_millis(18);
+    let until = oldest + Duration::from_millis(15);
+    let Next::Run(batch) = queue.next(now, &mut dropped) else { panic!("{until:?} is over") };
+    assert_eq!(batch.len(), 19);
+    queue.push(entry(99, 1, 1, now), 0, now, &mut dropped).unwrap();
+    let until = now + Duration::from_millis(15);
+    assert!(matches!(queue.next(now, &mut dropped), Next::Wait(at) if at == until));
+}
+
+#[test]
 fn with_delay_the_head_waits_until_full_or_due() {
     let now = Instant::now();
     let mut queue = BatchQueue::new(policy(4, 100, 10));
