@@ -89,6 +89,17 @@ const BANS: &[Ban] = &[
         sample: ("backend/mod.rs", "use candle_core::Device;", Some("backend/candle/bert.rs")),
     },
     Ban {
+        words: &["parquet::"],
+        place: Only(&["cli/profile/source/"]),
+        tests: Tests::Bound,
+        reason: "the crate panics on damaged files and tells cells: both end where it is called",
+        sample: (
+            "cli/profile/rows.rs",
+            "use parquet::record::Field;",
+            Some("cli/profile/source/columns.rs"),
+        ),
+    },
+    Ban {
         words: &["cfg(feature)"],
         place: Only(&["backend/"]),
         tests: Tests::Bound,

@@ -230,7 +230,8 @@ pub struct ExplainArgs {
 #[command(after_help = "The file has one line per row and a header with the names of the typed \
                         API's features; a tensor without names has the columns x[0], x[1], ... in \
                         row-major order. Further columns are passed over. An empty cell, NA, NaN \
-                        or null is a missing value. The profile holds aggregates only, no \
+                        or null is a missing value; in Parquet a null or a NaN, and a list is \
+                        x[0], x[1], ... The profile holds aggregates only, no \
                         count of fewer than 5 rows and no mean or principal component of fewer \
                         than 30.\n\nExample:\n  galen profile \
                         breast-cancer/2 --data train.csv --held-out test.csv")]
@@ -239,12 +240,12 @@ pub struct ProfileArgs {
     #[arg(value_name = "MODEL")]
     pub model: String,
 
-    /// The rows that the version was trained on, as CSV
+    /// The rows that the version was trained on, as CSV or Parquet
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
 
-    /// Rows of the same source that it was not trained on, as CSV: how far they lie from training
-    /// is no drift, and limits alerts
+    /// Rows of the same source that it was not trained on, as CSV or Parquet: how far they lie from
+    /// training is no drift, and limits alerts
     #[arg(long, value_name = "FILE")]
     pub held_out: Option<PathBuf>,
 

@@ -34,24 +34,25 @@ pub async fn show(mut progress: watch::Receiver<Progress>) {
 
 /// A bar over the bytes of a file.
 pub fn of_bytes(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    let form = "{spinner} {bar:40} {bytes}/{total_bytes} {msg}";
-    if let Ok(style) = ProgressStyle::with_template(form) {
-        bar.set_style(style);
-    }
-    bar
+    bar(total, "{spinner} {bar:40} {bytes}/{total_bytes} {msg}")
+}
+
+/// A bar over the rows of a table.
+pub fn of_rows(total: u64) -> ProgressBar {
+    bar(total, "{spinner} {bar:40} {pos}/{len} rows {msg}")
 }
 
 /// A bar over what a command knows to take, in milliseconds.
 pub fn of_time(total: u64) -> ProgressBar {
+    bar(total, "{spinner} {bar:40} {percent} % {msg}")
+}
+
+fn bar(total: u64, form: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:40} {percent} % {msg}") {
+    if let Ok(style) = ProgressStyle::with_template(form) {
         bar.set_style(style);
     }
     bar

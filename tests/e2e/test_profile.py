@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support.server import MODELS, run
 MODEL = "breast-cancer"
 NAMES = [feature["name"] for feature in MANIFESTS[MODEL]["inputs"][0]["features"]]
 REPEATS = 2
+PARQUET = Path(__file__).resolve().parents[1] / "parquet"
 COMPONENTS = ("pc1", "pc2", "pc3", "pc4")
 TRAINED = sorted(
     path.parent for path in MODELS.glob("*/*/model.onnx") if path.parts[-3] != "add-sub"
@@ -203,7 +205,7 @@ def test_data_that_do_not_fit(tmp_path, rows):
     assert "a line is longer" in refused(tmp_path, long)
     parquet = tmp_path / "train.csv"
     parquet.write_bytes(b"PAR1....")
-    assert "Parquet" in refused(tmp_path, parquet) and "read_parquet" in refused(tmp_path, parquet)
+    assert "train.csv can not be read as Parquet" in refused(tmp_path, parquet)
     assert "no-such.csv" in refused(tmp_path, tmp_path / "no-such.csv")
     data = of(NAMES, rows[:4])
     assert "no-such-model" in refused(tmp_path, data, model="no-such-model")
@@ -211,6 +213,107 @@ def test_data_that_do_not_fit(tmp_path, rows):
     assert "could not be written" in refused(
         tmp_path, of(NAMES, rows[:4] * 20), "--out", "no/such/folder.json"
     )
+
+
+# The columns of tests/parquet/table.csv as inputs; outputs are the same.
+TABLE = """
+name = "vitals"
+datatype = "FP64"
+shape = [-1, 4]
+[[{side}.features]]
+name = "age"
+[[{side}.features]]
+name = "bmi"
+[[{side}.features]]
+name = "dose"
+[[{side}.features]]
+name = "visits"
+[[{side}]]
+name = "smoker"
+datatype = "BOOL"
+shape = [-1]
+[[{side}]]
+name = "temperature"
+datatype = "FP32"
+shape = [-1]
+[[{side}]]
+name = "ward"
+datatype = "BYTES"
+shape = [-1]
+[[{side}]]
+name = "note"
+datatype = "BYTES"
+shape = [-1]
+[[{side}]]
+name = "strip"
+datatype = "FP32"
+shape = [-1, 4]
+[[{side}]]
+name = "grid"
+datatype = "INT64"
+shape = [-1, 2, 2]
+"""
+
+
+@pytest.fixture
+def table_model(tmp_path) -> list[str]:
+    """The arguments of a profile of a model that takes the columns of tests/parquet."""
+    folder = tmp_path / "models" / "table"
+    (folder / "1").mkdir(parents=True)
+    inputs = "[[inputs]]" + TABLE.format(side="inputs")
+    plain = [line for line in TABLE.splitlines() if line not in FEATURES]
+    outputs = "[[outputs]]" + "\n".join(plain).format(side="outputs")
+    (folder / "model.toml").write_text(f'backend = "identity"\n{inputs}{outputs}')
+    return ["profile", "table", "--models", str(tmp_path / "models")]
+
+
+FEATURES = {"[[{side}.features]]"} | {
+    f'name = "{name}"' for name in ("age", "bmi", "dose", "visits")
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "snappy", "gzip", "zstd"])
+def test_a_parquet_file_is_the_table_that_it_holds(tmp_path, table_model, name):
+    def profile(data, *flags) -> str:
+        # Not told by its name.
+        copy = shutil.copy(data, tmp_path / "train.data")
+        outcome = run(*table_model, "--data", str(copy), "--out", "out.json", *flags, cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+        text = (tmp_path / "out.json").read_text()
+        digest = hashlib.sha256(data.read_bytes()).hexdigest()
+        assert text.count(digest) == 1
+        return text.replace(digest, "")
+
+    expected = profile(PARQUET / "table.csv")
+    assert profile(PARQUET / f"{name}.parquet") == expected
+    assert '"grid[1].mean"' in expected and '"ward 2"' in expected and '"missing":7' in expected
+    limits = [
+        profile(PARQUET / "plain.parquet", "--held-out", str(PARQUET / file))
+        for file in ("table.csv", f"{name}.parquet")
+        if name != "plain"
+    ]
+    limits = [json.loads(text)["features"] for text in limits]
+    assert limits[:1] == limits[1:]
+
+
+def test_what_a_parquet_file_does_not_hold_is_told(tmp_path, table_model):
+    def refused(data) -> str:
+        flags = ["--data", str(data), "--out", "out.json"]
+        outcome = run(*table_model, *flags, cwd=tmp_path)
+        assert outcome.returncode == 1 and outcome.stdout == "" and "panic" not in outcome.stderr
+        return outcome.stderr
+
+    assert "no column 'bmi'" in refused(PARQUET / "brotli.parquet")
+    whole = (PARQUET / "zstd.parquet").read_bytes()
+    data = tmp_path / "train.parquet"
+    data.write_bytes(whole[:-1])
+    assert "train.parquet can not be read as Parquet" in refused(data)
+    # The first page of the first column.
+    data.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    assert "row 1 of train.parquet can not be read" in refused(data)
+    toml = tmp_path / "models" / "table" / "model.toml"
+    toml.write_text(toml.read_text().replace("visits", "admitted"))
+    assert "'admitted' is a timestamp" in refused(PARQUET / "plain.parquet")
 
 
 @pytest.mark.parametrize("folder", TRAINED, ids=lambda path: "/".join(path.parts[-2:]))

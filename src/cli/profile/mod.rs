@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::args::ProfileArgs;
 use super::check::{PATIENCE, loaded};
-use super::{failure, progress, runtime, usage};
+use super::{failure, runtime, usage};
 use crate::config::{Config, ControlMode};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, RequestContext};
@@ -203,11 +203,12 @@ async fn each_batch(
 ) -> Result<Vec<String>> {
     let contract = target.contract();
     let layout = Layout::new(contract, target.signature(), table.header())?;
+    table.select(&layout.used())?;
     loop {
         let mut batch = layout.batch();
         while batch.rows() < contract.records_max {
-            let Some((number, record)) = table.next()? else { break };
-            batch.push(number, record)?;
+            let Some(row) = table.next()? else { break };
+            batch.push(&row)?;
         }
         if batch.rows() == 0 {
             return Ok(layout.ignored().to_vec());

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use csv::StringRecord;
-
+use super::source::{Cell, Row};
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::Signature;
 use crate::model::contract::{Contract, Field, Part};
@@ -38,7 +37,7 @@ impl<'a> Layout<'a> {
     pub fn new(
         contract: &'a Contract,
         signature: &'a Signature,
-        header: &StringRecord,
+        header: &[String],
     ) -> Result<Self> {
         let mut places: HashMap<&str, usize> = HashMap::new();
         for (place, name) in header.iter().enumerate() {
@@ -71,6 +70,19 @@ impl<'a> Layout<'a> {
         &self.ignored
     }
 
+    /// The columns that are a feature's, and whether it is a text.
+    pub fn used(&self) -> Vec<(usize, bool)> {
+        let pairs = self.contract.fields.iter().zip(&self.sources);
+        let places = pairs.flat_map(|(field, source)| {
+            let columns = match source {
+                Source::Columns(columns) => columns.as_slice(),
+                Source::Absent => &[],
+            };
+            columns.iter().map(|&place| (place, field.dtype == DType::Bytes))
+        });
+        places.collect()
+    }
+
     pub fn batch(&self) -> Batch<'_> {
         let data = self.signature.inputs.iter().map(|_| Vec::new()).collect();
         Batch { layout: self, data, rows: 0, stand_ins: HashSet::new() }
@@ -88,10 +100,10 @@ fn columns(field: &Field, places: &HashMap<&str, usize>) -> Vec<usize> {
     (0..).map_while(by_index).collect()
 }
 
-fn absent(field: &Field, header: &StringRecord) -> Error {
+fn absent(field: &Field, header: &[String]) -> Error {
     let name = &field.name;
     let wanted = if field.is_scalar() { name.clone() } else { format!("{name}[0]") };
-    let near = nearest(&wanted, header.iter());
+    let near = nearest(&wanted, header.iter().map(String::as_str));
     let hint = near.map(|near| format!("; is it '{}'?", quoted(near))).unwrap_or_default();
     Error::invalid(format!("there is no column '{wanted}' in the header{hint}"))
 }
@@ -137,7 +149,8 @@ impl Batch<'_> {
     }
 
     /// Adds a row; an error names row and column, and no cell.
-    pub fn push(&mut self, number: u64, record: &StringRecord) -> Result<()> {
+    pub fn push(&mut self, row: &Row<'_>) -> Result<()> {
+        let number = row.number;
         for (field, source) in self.layout.contract.fields.iter().zip(&self.layout.sources) {
             let wrong = |what: &str| {
                 Error::invalid(format!("row {number}: '{}' {what}", quoted(&field.name)))
@@ -157,8 +170,14 @@ impl Batch<'_> {
                 }
             };
             for &place in cells {
-                let cell = record.get(place).unwrap_or_default();
-                let is_missing = MISSING.contains(&cell);
+                let cell = row.cell(place);
+                let is_missing = match cell {
+                    Cell::Missing => true,
+                    Cell::Number(_) => false,
+                    // A text may be any, where a file can say that there is none.
+                    Cell::Text(text) => field.dtype != DType::Bytes && MISSING.contains(&text),
+                    Cell::Written(text) => MISSING.contains(&text),
+                };
                 if is_missing && field.is_scalar() {
                     self.stand_ins.insert((field.input, take, self.rows));
                     if take == Take::Text {
@@ -166,7 +185,8 @@ impl Batch<'_> {
                     }
                 }
                 if field.dtype == DType::Bytes {
-                    if !strings::push(out, cell.as_bytes()) {
+                    let text = cell.text().ok_or_else(|| wrong("is no text"))?;
+                    if !strings::push(out, text.as_bytes()) {
                         return Err(wrong("is longer than BYTES can hold"));
                     }
                 } else if is_missing {
@@ -174,7 +194,7 @@ impl Batch<'_> {
                     push_number(out, field.dtype, value)
                         .map_err(|_| wrong("is empty, and the model has no default for it"))?;
                 } else {
-                    let value = parsed(field.dtype, cell).ok_or_else(|| wrong("is no number"))?;
+                    let value = value_of(field.dtype, cell).ok_or_else(|| wrong("is no number"))?;
                     push_number(out, field.dtype, value).map_err(&wrong)?;
                 }
             }
@@ -201,11 +221,15 @@ impl Batch<'_> {
     }
 }
 
-fn parsed(dtype: DType, cell: &str) -> Option<f64> {
+fn value_of(dtype: DType, cell: Cell<'_>) -> Option<f64> {
     match cell {
-        "true" | "True" | "TRUE" if dtype == DType::Bool => Some(1.0),
-        "false" | "False" | "FALSE" if dtype == DType::Bool => Some(0.0),
-        cell => cell.parse().ok(),
+        Cell::Missing => None,
+        Cell::Number(number) => Some(number),
+        Cell::Text(text) | Cell::Written(text) => match text {
+            "true" | "True" | "TRUE" if dtype == DType::Bool => Some(1.0),
+            "false" | "False" | "FALSE" if dtype == DType::Bool => Some(0.0),
+            text => text.parse().ok(),
+        },
     }
 }
 
@@ -232,6 +256,8 @@ fn push_number(
 
 #[cfg(test)]
 mod tests {
+    use csv::StringRecord;
+
     use super::*;
     use crate::model::{Manifest, TensorSpec};
 
@@ -258,17 +284,23 @@ mod tests {
         StringRecord::from(cells.to_vec())
     }
 
+    fn header(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     const HEADER: &[&str] = &["bmi", "age", "note", "w[0]", "w[1]", "w[2]", "w[3]", "outcome"];
 
     #[test]
     fn cells_find_their_tensors() {
         let signature = signature();
         let contract = contract(&signature);
-        let layout = Layout::new(&contract, &signature, &record(HEADER)).unwrap();
+        let layout = Layout::new(&contract, &signature, &header(HEADER)).unwrap();
         assert_eq!(layout.ignored(), ["outcome"]);
         let mut batch = layout.batch();
-        batch.push(2, &record(&["21.5", "40", "a", "1", "2", "3", "4", "1"])).unwrap();
-        batch.push(3, &record(&["NA", "", "", "1", "2", "3", "4", "1"])).unwrap();
+        let cells = record(&["21.5", "40", "a", "1", "2", "3", "4", "1"]);
+        batch.push(&Row::written(2, &cells)).unwrap();
+        let cells = record(&["NA", "", "", "1", "2", "3", "4", "1"]);
+        batch.push(&Row::written(3, &cells)).unwrap();
         let (tensors, missing) = batch.finish().unwrap();
         let shapes: Vec<String> = tensors.iter().map(|t| t.shape().to_string()).collect();
         assert_eq!(shapes, ["[2,2]", "[2,2,2]", "[2]"]);
@@ -285,22 +317,23 @@ mod tests {
     fn what_does_not_fit_is_named_without_its_value() {
         let signature = signature();
         let contract = contract(&signature);
-        let refused = |header: &[&str], part: &str| {
-            let error = Layout::new(&contract, &signature, &record(header)).err().unwrap();
+        let refused = |names: &[&str], part: &str| {
+            let error = Layout::new(&contract, &signature, &header(names)).err().unwrap();
             assert!(error.message().contains(part), "{error}");
         };
         refused(&["age", "BMI"], "no column 'bmi'");
         refused(&["age", "age"], "two columns are called 'age'");
         refused(&["bmi", "note"], "no column 'w[0]'");
         refused(&["bmi", "note", "w[0]", "w[1]", "w[2]"], "'w' has 3 columns");
-        let layout = Layout::new(&contract, &signature, &record(HEADER)).unwrap();
+        let layout = Layout::new(&contract, &signature, &header(HEADER)).unwrap();
         for (cells, part) in [
             (["secret", "40", "a", "1", "2", "3", "4", ""], "row 7: 'bmi' is no number"),
             (["1e300", "40", "a", "1", "2", "3", "4", ""], "'bmi' does not fit"),
             (["1", "40", "a", "1.5", "2", "3", "4", ""], "'w' does not fit"),
             (["1", "40", "a", "", "2", "3", "4", ""], "'w' is empty"),
         ] {
-            let error = layout.batch().push(7, &record(&cells)).unwrap_err();
+            let cells = record(&cells);
+            let error = layout.batch().push(&Row::written(7, &cells)).unwrap_err();
             assert!(error.message().contains(part), "{error}");
             assert!(!error.message().contains("secret"));
         }
