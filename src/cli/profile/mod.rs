@@ -137,8 +137,11 @@ async fn profile_of(
     let too_long: Vec<Vector> =
         given.iter().chain(&answered).filter(|vector| vector.is_too_long()).cloned().collect();
     let components = usize::from(components);
-    let mut features = Collector::new(Slots::inputs(contract)?).projecting(given, components);
-    let mut outputs = Collector::new(Slots::outputs(contract)?).projecting(answered, components);
+    let collector = |slots: Slots, vectors| -> Result<Collector> {
+        Ok(Collector::new(slots.with_free_texts(|_| true)?).projecting(vectors, components))
+    };
+    let mut features = collector(Slots::inputs(contract)?, given)?;
+    let mut outputs = collector(Slots::outputs(contract)?, answered)?;
     let ignored = each_batch(target, table, |inputs, missing, answer| {
         features.observe(inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
         outputs.observe(answer, |_, _| false)

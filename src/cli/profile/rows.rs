@@ -179,10 +179,12 @@ impl Batch<'_> {
                     Cell::Written(text) => MISSING.contains(&text),
                 };
                 if is_missing && field.is_scalar() {
-                    self.stand_ins.insert((field.input, take, self.rows));
-                    if take == Take::Text {
-                        self.stand_ins.insert((field.input, Take::Length, self.rows));
-                    }
+                    let takes = match take {
+                        Take::Text => &Take::OF_TEXT[..],
+                        _ => std::slice::from_ref(&take),
+                    };
+                    let all = takes.iter().map(|take| (field.input, *take, self.rows));
+                    self.stand_ins.extend(all);
                 }
                 if field.dtype == DType::Bytes {
                     let text = cell.text().ok_or_else(|| wrong("is no text"))?;
@@ -307,7 +309,7 @@ mod tests {
         let numbers = tensors[0].to_f64s().unwrap();
         assert_eq!(numbers[..3], [40.0, 21.5, 50.0]);
         assert!(numbers[3].is_nan());
-        let texts = [(2, Take::Text, 1), (2, Take::Length, 1)];
+        let texts = Take::OF_TEXT.map(|take| (2, take, 1));
         let expected = [(0, Take::Element(0), 1), (0, Take::Element(1), 1)];
         let expected = expected.into_iter().chain(texts);
         assert_eq!(missing, expected.collect());

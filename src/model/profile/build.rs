@@ -7,10 +7,10 @@
 //! left are aggregates of single features: no row can be put together from them. What vectors are
 //! reduced by has rules of its own (`projection`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::projection::{Projection, Vector};
-use super::slots::{Seen, Slot, Slots};
+use super::slots::{Seen, Slot, Slots, Take};
 use super::{
     Bins, CATEGORIES_MAX, Categorical, Category, Feature, Numeric, Rule, numeric_fault, wrong,
 };
@@ -48,7 +48,8 @@ pub struct Collector {
 /// What was collected.
 #[derive(Debug)]
 pub struct Collected {
-    /// In the order of the slots, and then those of vectors.
+    /// In the order of the slots, without what is said of free texts where they are none, and then
+    /// those of vectors.
     pub features: Vec<Feature>,
     pub projections: Vec<Projection>,
 }
@@ -140,7 +141,12 @@ impl Collector {
     }
 
     pub fn finish(self) -> Result<Collected> {
+        let pairs = || self.slots.list.iter().zip(&self.columns);
+        let free = pairs().filter(|(slot, column)| slot.take == Take::Text && column.is_free());
+        let free: HashSet<usize> = free.map(|(slot, _)| slot.tensor).collect();
         let pairs = self.slots.list.iter().zip(self.columns);
+        let pairs =
+            pairs.filter(|(slot, _)| !slot.take.is_of_free_text() || free.contains(&slot.tensor));
         let features = pairs.map(|(slot, column)| column.feature(slot)).collect::<Result<_>>()?;
         let mut collected = Collected { features, projections: Vec::new() };
         for mut reduced in self.vectors {
@@ -198,6 +204,12 @@ fn project(projection: &Projection, slots: &[Slot], columns: &mut [Column], reco
 }
 
 impl Column {
+    /// Whether most rows have a text that is too rare to be a category.
+    fn is_free(&self) -> bool {
+        let rare: u64 = self.texts.values().filter(|count| **count < COUNT_MIN).sum();
+        rare * 2 > self.texts.values().sum()
+    }
+
     fn feature(self, slot: &Slot) -> Result<Feature> {
         let rows = self.numbers.len() as u64 + self.texts.values().sum::<u64>();
         if rows < ROWS_MIN {

@@ -11,7 +11,7 @@ mod saved;
 mod slots;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -220,10 +220,12 @@ impl Profile {
 
     /// What is watched of inputs or outputs, in the order of features or outputs.
     pub fn slots(&self, contract: &Contract, side: Side) -> Result<Slots> {
-        let slots = match side {
-            Side::Input => Slots::inputs(contract)?,
-            Side::Output => Slots::outputs(contract)?,
+        let (slots, features) = match side {
+            Side::Input => (Slots::inputs(contract)?, &self.features),
+            Side::Output => (Slots::outputs(contract)?, &self.outputs),
         };
+        let names: HashSet<&str> = features.iter().map(Feature::name).collect();
+        let slots = slots.with_free_texts(|name| names.contains(name))?;
         slots.projected(contract, side, &self.projections)
     }
 

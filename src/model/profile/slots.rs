@@ -10,6 +10,13 @@
 //! | up to [`COLUMNS_MAX`] channels on a record's first axis | `ecg[0].mean`, `ecg[0].std`, ... |
 //! | a vector that the profile has a projection of | `x.norm`, `x.pc1`, ... too |
 //! | a text | `note`, and `note.length`: its characters; an empty one has no length |
+//! | a free text, where the profile has them | `note.words`, `note.symbols`, `note.non_ascii` too |
+//!
+//! What is said of a free text needs no tokenizer, so that it means the same for every engine and
+//! costs one pass over the characters. Tokens of a text are watched all the same: transformers
+//! answer with their number (`token_count`), which is an output like any other. Unknown tokens are
+//! not: of the vocabularies that are read those of bytes have none, and of the others it takes a
+//! foreign script or damaged characters, which `non_ascii` shows.
 //!
 //! A class index with labels and BYTES are categories, everything else is numbers. BYTES with more
 //! than one element a record are not watched.
@@ -60,6 +67,12 @@ pub enum Take {
     Text,
     /// Characters of the only element.
     Length,
+    /// What white space parts in the only element.
+    Words,
+    /// Share of its characters that are neither letters nor white space.
+    Symbols,
+    /// Share of its characters that are not ASCII: another script, or a broken encoding.
+    NonAscii,
     /// Euclidean length of a vector.
     Norm,
     /// Where a vector lies on a direction of its projection.
@@ -72,6 +85,10 @@ pub enum Seen<'a> {
     Number(f64),
     Text(&'a str),
 }
+
+/// What is said of free texts beside their length, by the end of its name.
+const OF_FREE_TEXT: [(&str, Take); 3] =
+    [("words", Take::Words), ("symbols", Take::Symbols), ("non_ascii", Take::NonAscii)];
 
 impl Slot {
     /// Whether values are categories.
@@ -135,6 +152,24 @@ impl Slots {
         Ok(Self { projections: self.projections, ..Self::new(self.list, self.batched)? })
     }
 
+    /// These, and what is watched of free texts where `has` knows the name.
+    pub fn with_free_texts(self, has: impl Fn(&str) -> bool) -> Result<Self> {
+        let more = |slot: &Slot| -> Vec<Slot> {
+            let text = slot.name.strip_suffix(".length").filter(|_| slot.take == Take::Length);
+            let named = |text: &str| {
+                OF_FREE_TEXT.map(|(end, take)| Slot {
+                    name: format!("{text}.{end}"),
+                    take,
+                    ..slot.clone()
+                })
+            };
+            let all = text.map(named).into_iter().flatten();
+            all.filter(|slot| has(&slot.name)).collect()
+        };
+        let list = self.list.iter().flat_map(|slot| [vec![slot.clone()], more(slot)].concat());
+        Ok(Self { projections: self.projections, ..Self::new(list.collect(), self.batched)? })
+    }
+
     /// Tells every value of every record: position of the slot, of the record, and the value. The
     /// tensors are all of the signature's, in its order.
     pub fn read(&self, tensors: &[Tensor], mut seen: impl FnMut(usize, usize, Seen<'_>)) {
@@ -159,12 +194,8 @@ impl Slots {
             for (row, text) in strings::elements(tensor.data()).flatten().enumerate() {
                 let text = String::from_utf8_lossy(text);
                 for (position, slot) in slots.iter().enumerate() {
-                    let value = match slot.take {
-                        Take::Length if text.is_empty() => Seen::Number(f64::NAN),
-                        Take::Length => Seen::Number(text.chars().count() as f64),
-                        _ => Seen::Text(&text),
-                    };
-                    seen(position, row, value);
+                    let number = slot.take.of_text(&text).map(Seen::Number);
+                    seen(position, row, number.unwrap_or(Seen::Text(&text)));
                 }
             }
             return;
@@ -185,6 +216,28 @@ impl Slots {
 }
 
 impl Take {
+    /// All that a text without a value has none of.
+    pub const OF_TEXT: [Take; 5] =
+        [Take::Text, Take::Length, Take::Words, Take::Symbols, Take::NonAscii];
+
+    pub(super) fn is_of_free_text(self) -> bool {
+        matches!(self, Take::Words | Take::Symbols | Take::NonAscii)
+    }
+
+    /// The number that is taken of a text, where it is one; NaN of an empty text.
+    fn of_text(self, text: &str) -> Option<f64> {
+        let all = text.chars().count() as f64;
+        let count = |is: fn(&char) -> bool| text.chars().filter(is).count() as f64;
+        let number = match self {
+            Take::Length => all,
+            Take::Words => text.split_whitespace().count() as f64,
+            Take::Symbols => count(|c| !c.is_alphabetic() && !c.is_whitespace()) / all,
+            Take::NonAscii => count(|c| !c.is_ascii()) / all,
+            _ => return None,
+        };
+        Some(if text.is_empty() { f64::NAN } else { number })
+    }
+
     /// The value in a record's numbers, where it is there.
     pub(super) fn of(self, record: &[f64], projection: Option<&Projection>) -> Option<f64> {
         let channel = |index: usize, of: usize| -> Option<Moments> {
@@ -199,6 +252,7 @@ impl Take {
             Take::Norm => Some(euclidean(record)),
             Take::Score(place) => projection?.score(record, place),
             Take::Text | Take::Length => None,
+            Take::Words | Take::Symbols | Take::NonAscii => None,
         }
     }
 }

@@ -222,13 +222,60 @@ fn held_out_rows_leave_a_limit_for_each_feature_and_nothing_else() {
     assert!(error.message().contains("psi_limit: expected 0 or more"), "{error}");
 }
 
+fn texts(texts: &[impl AsRef<str>]) -> Tensor {
+    let mut data = Vec::new();
+    texts.iter().for_each(|text| assert!(strings::push(&mut data, text.as_ref().as_bytes())));
+    Tensor::new("ward", DType::Bytes, Shape::new([texts.len()]), data.into()).unwrap()
+}
+
+#[test]
+fn free_texts_have_words_and_characters() {
+    let contract = contract();
+    let notes: Vec<String> =
+        (0..240).map(|i| format!("patient {i}, no fever{}", "!".repeat(i % 3))).collect();
+    let mut tensors = inputs(240);
+    let slots = || Slots::inputs(&contract).unwrap().with_free_texts(|_| true).unwrap();
+    // Wards are categories: nothing more is said of them.
+    let mut collector = Collector::new(slots());
+    collector.observe(&tensors, |_, _| false).unwrap();
+    assert_eq!(collector.finish().unwrap().features, profile().features);
+
+    tensors[1] = texts(&notes);
+    let mut collector = Collector::new(slots());
+    collector.observe(&tensors, |_, _| false).unwrap();
+    let profile = Profile { features: collector.finish().unwrap().features, ..profile() };
+    let profile = Profile::parse(profile.to_json().unwrap().as_bytes(), &contract).unwrap();
+    let words = numeric(&profile.features, "ward.words");
+    assert_eq!((words.mean, words.std_pop), (4.0, 0.0));
+    assert_eq!(numeric(&profile.features, "ward.non_ascii").mean, 0.0);
+    // "patient 7, no fever!": a digit and two signs among 20 characters.
+    assert!((0.0..0.35).contains(&numeric(&profile.features, "ward.symbols").mean));
+
+    let mut window = Window::new(&profile, &contract).unwrap();
+    let mut tensors = inputs(600);
+    let others: Vec<String> = (0..600).map(|i| format!("пациент {i}, без жара")).collect();
+    tensors[1] = texts(&others);
+    window.observe_inputs(&tensors);
+    let find = |name| window.feature_scores().find(|seen| seen.name == name).unwrap();
+    assert_eq!(find("ward.words").scores.unwrap().psi, 0.0);
+    assert_eq!(find("ward.non_ascii").accumulator.quality().above_trained, 600);
+
+    // 4 of 9 characters are signs or digits, one is no ASCII; an empty text has nothing.
+    let mut window = Window::new(&profile, &contract).unwrap();
+    let mut tensors = inputs(2);
+    tensors[1] = texts(&["", "ö b 3,4 %"]);
+    window.observe_inputs(&tensors);
+    for (name, expected) in
+        [("ward.words", 4.0), ("ward.symbols", 4.0 / 9.0), ("ward.non_ascii", 1.0 / 9.0)]
+    {
+        let seen = window.feature_scores().find(|seen| seen.name == name).unwrap();
+        let (moments, quality) = (seen.accumulator.moments(), seen.accumulator.quality());
+        assert_eq!((moments.max(), moments.count(), quality.missing), (Some(expected), 1, 1));
+    }
+}
+
 #[test]
 fn texts_have_a_length_and_empty_ones_have_none() {
-    let texts = |texts: &[&str]| {
-        let mut data = Vec::new();
-        texts.iter().for_each(|text| assert!(strings::push(&mut data, text.as_bytes())));
-        Tensor::new("ward", DType::Bytes, Shape::new([texts.len()]), data.into()).unwrap()
-    };
     let (profile, contract) = (profile(), contract());
     let mut window = Window::new(&profile, &contract).unwrap();
     let mut tensors = inputs(3);
