@@ -4,7 +4,7 @@
 //! distribution of the one-sample statistic at the effective sample size (Simard and L'Ecuyer,
 //! Journal of Statistical Software 39(11), 2011).
 //!
-//! Cost: exact is O(n m), 25 million steps for 5,000 against 5,000: for the background only.
+//! Cost: exact is O(n m D), 25 million steps at most for 5,000 against 5,000: for the background.
 
 use super::samples::sorted;
 
@@ -65,17 +65,19 @@ impl Gap {
             return 1.0;
         }
         let (up, along) = (self.m / self.divisor, self.n / self.divisor);
-        let mut row = vec![0.0; self.m as usize + 1];
+        // Of a row, what lies in the band: both of its ends only ever rise.
+        let mut row = vec![1.0; self.m as usize + 1];
         for i in 0..=self.n {
-            let mut left = 0.0;
-            for (j, cell) in (0..).zip(row.iter_mut()) {
-                *cell = if (i * up).abs_diff(j * along) >= self.steps {
-                    1.0
-                } else if i + j == 0 {
-                    0.0
+            let middle = i * up;
+            let first = middle.checked_sub(self.steps).map_or(0, |below| below / along + 1);
+            let end = ((middle + self.steps - 1) / along + 1).min(self.m + 1);
+            let mut left = 1.0;
+            for (j, cell) in (first..end).zip(row.iter_mut().skip(first as usize)) {
+                if i + j == 0 {
+                    *cell = 0.0;
                 } else {
-                    (i as f64 * *cell + j as f64 * left) / (i + j) as f64
-                };
+                    *cell = (i as f64 * *cell + j as f64 * left) / (i + j) as f64;
+                }
                 left = *cell;
             }
         }

@@ -5,7 +5,8 @@
 //! Two ways to compare a window with the training data. *Streaming*: bins frozen in the reference
 //! profile, counts only ([`drift`], [`bins`], [`categories`], [`divergence`]); cheap, of fixed
 //! memory, mergeable. *Exact*: two samples of raw values ([`samples`], [`kolmogorov`],
-//! [`embedding`]); as SciPy and Evidently compute it, for the background.
+//! [`embedding`]), of which the window's is a [`reservoir`]; as SciPy and Evidently compute it, for
+//! the background.
 //!
 //! Vectors are reduced to a few numbers first ([`components`]).
 //!
@@ -24,6 +25,7 @@ pub mod log_linear;
 pub mod moments;
 pub mod multiplicity;
 pub mod performance;
+pub mod reservoir;
 pub mod samples;
 pub mod tails;
 

@@ -39,6 +39,8 @@ pub fn discrepancy(a: &Rows, b: &Rows) -> Option<Discrepancy> {
 /// The kernel's values for all pairs of the pooled rows.
 struct Kernel {
     values: Vec<f64>,
+    /// Of each row.
+    sums: Vec<f64>,
     size: usize,
 }
 
@@ -65,23 +67,25 @@ impl Kernel {
                 values[j * size + i] = value;
             }
         }
-        Self { values, size }
+        let sums = values.chunks_exact(size).map(|row| row.iter().sum()).collect();
+        Self { values, sums, size }
     }
 
-    /// The estimate where the first `n` of `order` are one sample and the rest the other.
+    /// The estimate where the first `n` of `order` are one sample and the rest the other. Only the
+    /// pairs in the smaller sample are summed up: the other sums follow from those of whole rows.
     fn mmd2(&self, order: &[usize], n: usize) -> f64 {
         let (first, second) = order.split_at(n);
-        let sum = |rows: &[usize], columns: &[usize]| -> f64 {
-            let row = |&i: &usize| -> f64 {
-                let values = &self.values[i * self.size..][..self.size];
-                columns.iter().map(|&j| values[j]).sum()
-            };
-            rows.iter().map(row).sum()
+        let (few, rest) = if n <= second.len() { (first, second) } else { (second, first) };
+        let within = |&i: &usize| -> f64 {
+            let values = &self.values[i * self.size..][..self.size];
+            few.iter().map(|&j| values[j]).sum()
         };
-        let (n, m) = (first.len() as f64, second.len() as f64);
         // The diagonal is 0 here: a row is not its own neighbour.
-        sum(first, first) / (n * (n - 1.0)) + sum(second, second) / (m * (m - 1.0))
-            - 2.0 * sum(first, second) / (n * m)
+        let inside: f64 = few.iter().map(within).sum();
+        let across = few.iter().map(|&i| self.sums[i]).sum::<f64>() - inside;
+        let outside = self.sums.iter().sum::<f64>() - 2.0 * across - inside;
+        let (n, m) = (few.len() as f64, rest.len() as f64);
+        inside / (n * (n - 1.0)) + outside / (m * (m - 1.0)) - 2.0 * across / (n * m)
     }
 }
 
