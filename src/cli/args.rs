@@ -231,7 +231,7 @@ pub struct ExplainArgs {
                         API's features; a tensor without names has the columns x[0], x[1], ... in \
                         row-major order. Further columns are passed over. An empty cell, NA, NaN \
                         or null is a missing value; in Parquet a null or a NaN, and a list is \
-                        x[0], x[1], ... The profile holds aggregates only, no \
+                        x[0], x[1], ... Without --samples, the profile holds aggregates only, no \
                         count of fewer than 5 rows and no mean or principal component of fewer \
                         than 30.\n\nExample:\n  galen profile \
                         breast-cancer/2 --data train.csv --held-out test.csv")]
@@ -254,6 +254,13 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "K", default_value_t = COMPONENTS)]
     #[arg(value_parser = clap::value_parser!(u8).range(0..=8))]
     pub components: u8,
+
+    /// Raw values of each column of numbers that the profile keeps, 2 to 5000, so that raw values
+    /// can be compared with them: single values, extremes among them, are in the file then, though
+    /// no rows of them; of vectors, scores of single rows are [default: none]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=5000))]
+    pub samples: Option<u16>,
 
     /// Where the profile is written [default: profile.json in the version's directory]
     #[arg(long, value_name = "FILE")]

@@ -16,7 +16,7 @@ use crate::config::{Config, ControlMode};
 use crate::error::{Error, Result, quoted};
 use crate::infer::{InferRequest, RequestContext};
 use crate::model::profile::{
-    self, Collector, FILE, Profile, SCHEMA, Side, Slots, Source, Vector, Window,
+    self, BYTES_MAX, Collector, FILE, Profile, SCHEMA, Side, Slots, Source, Vector, Window,
 };
 use crate::model::{ModelName, Selector, Version};
 use crate::observe::telemetry;
@@ -32,7 +32,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let (data, held_out, out) = (args.data.clone(), args.held_out.clone(), args.out.clone());
-    let components = args.components;
+    let (components, samples) = (args.components, args.samples.map_or(0, usize::from));
     let mut overlay = args.into_overlay();
     // What goes wrong is said here.
     overlay.log_filter.get_or_insert_with(|| "off".to_owned());
@@ -50,7 +50,7 @@ pub fn run(args: ProfileArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
-    let job = Job { model, version, data, held_out, out, components };
+    let job = Job { model, version, data, held_out, out, components, samples };
     match runtime.block_on(job.run(&config)) {
         Ok(report) => {
             println!("{report}");
@@ -83,6 +83,8 @@ struct Job {
     held_out: Option<PathBuf>,
     out: Option<PathBuf>,
     components: u8,
+    /// Raw values of a column; 0 for none.
+    samples: usize,
 }
 
 impl Job {
@@ -103,7 +105,7 @@ impl Job {
             problem.map_or(error, Error::invalid)
         })?;
 
-        let (mut profile, notes) = profile_of(&target, &mut table, self.components).await?;
+        let (mut profile, notes) = profile_of(&target, &mut table, &self).await?;
         if let Some(table) = &mut held_out {
             hold_out(&mut profile, &target, table).await?;
         }
@@ -123,25 +125,22 @@ impl Job {
 }
 
 /// The profile, and what the user should know of their data.
-async fn profile_of(
-    target: &Target,
-    table: &mut Table,
-    components: u8,
-) -> Result<(Profile, String)> {
+async fn profile_of(target: &Target, table: &mut Table, job: &Job) -> Result<(Profile, String)> {
     let contract = target.contract();
-    let vectors = |side| match components {
+    let vectors = |side| match job.components {
         0 => Vec::new(),
         _ => Vector::all(contract, side),
     };
     let (given, answered) = (vectors(Side::Input), vectors(Side::Output));
     let too_long: Vec<Vector> =
         given.iter().chain(&answered).filter(|vector| vector.is_too_long()).cloned().collect();
-    let components = usize::from(components);
-    let collector = |slots: Slots, vectors| -> Result<Collector> {
-        Ok(Collector::new(slots.with_free_texts(|_| true)?).projecting(vectors, components))
+    let collector = |slots: Slots, vectors, side| -> Result<Collector> {
+        let slots = slots.with_free_texts(|_| true)?;
+        let collector = Collector::new(slots).projecting(vectors, usize::from(job.components));
+        Ok(collector.sampling(side, job.samples))
     };
-    let mut features = collector(Slots::inputs(contract)?, given)?;
-    let mut outputs = collector(Slots::outputs(contract)?, answered)?;
+    let mut features = collector(Slots::inputs(contract)?, given, Side::Input)?;
+    let mut outputs = collector(Slots::outputs(contract)?, answered, Side::Output)?;
     let ignored = each_batch(target, table, |inputs, missing, answer| {
         features.observe(inputs, |slot, row| missing.contains(&(slot.tensor, slot.take, row)))?;
         outputs.observe(answer, |_, _| false)
@@ -168,11 +167,18 @@ async fn profile_of(
         model_sha256: target.digest().map(str::to_owned),
         held_out: None,
         projections: [features.projections, outputs.projections].concat(),
+        samples: features.samples.and(outputs.samples),
         features: features.features,
         outputs: outputs.features,
     };
     // What is written must be what is read.
-    Ok((Profile::parse(profile.to_json()?.as_bytes(), contract)?, notes))
+    let text = profile.to_json()?;
+    if job.samples > 0 && text.len() as u64 > BYTES_MAX {
+        return Err(Error::too_large(format!(
+            "the profile would have more than {BYTES_MAX} bytes. Fix: fewer --samples"
+        )));
+    }
+    Ok((Profile::parse(text.as_bytes(), contract)?, notes))
 }
 
 /// Sets the limits of alerts by rows that the version was not trained on.

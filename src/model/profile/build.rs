@@ -5,11 +5,13 @@
 //! its name, and other too, like missing values, is 0 where there are fewer; extremes are rounded
 //! outwards to a twentieth of their distance; group means are of so many rows at least. What is
 //! left are aggregates of single features: no row can be put together from them. What vectors are
-//! reduced by has rules of its own (`projection`).
+//! reduced by has rules of its own (`projection`), and so have raw values, for those who ask for
+//! them (`samples`).
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::projection::{Projection, Vector};
+use super::projection::{Projection, Side, Vector};
+use super::samples::{Sampler, Samples};
 use super::slots::{Seen, Slot, Slots, Take};
 use super::{
     Bins, CATEGORIES_MAX, Categorical, Category, Feature, Numeric, Rule, numeric_fault, wrong,
@@ -42,6 +44,7 @@ pub struct Collector {
     columns: Vec<Column>,
     vectors: Vec<Reduced>,
     components: usize,
+    sampler: Option<Sampler>,
     numbers: usize,
 }
 
@@ -52,6 +55,8 @@ pub struct Collected {
     /// those of vectors.
     pub features: Vec<Feature>,
     pub projections: Vec<Projection>,
+    /// None unless they were asked for.
+    pub samples: Samples,
 }
 
 /// A vector, and what its projection makes of it once there is one.
@@ -64,8 +69,8 @@ struct Reduced {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Column {
-    numbers: Vec<f64>,
+pub(super) struct Column {
+    pub(super) numbers: Vec<f64>,
     texts: BTreeMap<String, u64>,
     missing: u64,
 }
@@ -73,7 +78,7 @@ struct Column {
 impl Collector {
     pub fn new(slots: Slots) -> Self {
         let columns = vec![Column::default(); slots.list.len()];
-        Self { slots, columns, vectors: Vec::new(), components: 0, numbers: 0 }
+        Self { slots, columns, vectors: Vec::new(), components: 0, sampler: None, numbers: 0 }
     }
 
     /// Finds so many principal components of these vectors, too. Those that are too long are left
@@ -86,6 +91,12 @@ impl Collector {
         self
     }
 
+    /// Draws so many raw values of every column of numbers, too; of 0, none.
+    pub fn sampling(mut self, side: Side, count: usize) -> Self {
+        self.sampler = (count > 0).then(|| Sampler::new(side, count));
+        self
+    }
+
     /// Adds the records of these tensors; `is_missing` says by slot and record which values are
     /// only stand-ins.
     pub fn observe(
@@ -93,7 +104,7 @@ impl Collector {
         tensors: &[Tensor],
         is_missing: impl Fn(&Slot, usize) -> bool,
     ) -> Result<()> {
-        let Self { slots, columns, vectors, components, numbers } = self;
+        let Self { slots, columns, vectors, components, numbers, .. } = self;
         for reduced in vectors {
             if let Some(values) = tensors.get(reduced.vector.tensor).and_then(Tensor::to_f64s) {
                 for record in values.chunks_exact(reduced.vector.width) {
@@ -141,24 +152,34 @@ impl Collector {
     }
 
     pub fn finish(self) -> Result<Collected> {
-        let pairs = || self.slots.list.iter().zip(&self.columns);
-        let free = pairs().filter(|(slot, column)| slot.take == Take::Text && column.is_free());
+        let Self { slots, columns, vectors, components, mut sampler, .. } = self;
+        let pairs = slots.list.iter().zip(&columns);
+        let free = pairs.filter(|(slot, column)| slot.take == Take::Text && column.is_free());
         let free: HashSet<usize> = free.map(|(slot, _)| slot.tensor).collect();
-        let pairs = self.slots.list.iter().zip(self.columns);
-        let pairs =
-            pairs.filter(|(slot, _)| !slot.take.is_of_free_text() || free.contains(&slot.tensor));
-        let features = pairs.map(|(slot, column)| column.feature(slot)).collect::<Result<_>>()?;
-        let mut collected = Collected { features, projections: Vec::new() };
-        for mut reduced in self.vectors {
-            reduced.fit(self.components)?;
+        let (mut features, mut projections) = (Vec::new(), Vec::new());
+        for (slot, column) in slots.list.iter().zip(columns) {
+            if slot.take.is_of_free_text() && !free.contains(&slot.tensor) {
+                continue;
+            }
+            if let Some(sampler) = &mut sampler {
+                sampler.draw(slot, &column);
+            }
+            features.push(column.feature(slot)?);
+        }
+        for mut reduced in vectors {
+            reduced.fit(components)?;
             let Some((projection, slots, columns)) = reduced.projection else { continue };
+            if let Some(sampler) = &mut sampler {
+                sampler.draw_vector(&reduced.vector, &slots, &columns);
+            }
             for (slot, mut column) in slots.iter().zip(columns) {
                 column.missing = reduced.missing;
-                collected.features.push(column.feature(slot)?);
+                features.push(column.feature(slot)?);
             }
-            collected.projections.push(projection);
+            projections.push(projection);
         }
-        Ok(collected)
+        let samples = sampler.map(Sampler::finish).unwrap_or_default();
+        Ok(Collected { features, projections, samples })
     }
 }
 

@@ -3,10 +3,14 @@
 //!
 //! It holds aggregates only, and no count of fewer than [`COUNT_MIN`] rows, so that it discloses
 //! nobody; `build` says how. Features have the names that `slots` gives them; `projection` reduces
-//! vectors to a few numbers.
+//! vectors to a few numbers. Who asks for it has raw values in it, too (`samples`): they are
+//! compared with those that a window has `kept`, as `exact` says.
 
 mod build;
+mod exact;
+mod kept;
 mod projection;
+mod samples;
 mod saved;
 mod slots;
 mod window;
@@ -24,7 +28,10 @@ use crate::stats::drift::{Reference, Shape};
 use crate::stats::held_out::psi_limit;
 
 pub use build::{COUNT_MIN, Collected, Collector, ROWS_MIN};
+pub use exact::{Exact, ExactScores, VectorScores};
+pub use kept::{Kept, VALUES_MAX};
 pub use projection::{COMPONENTS, Projection, Side, Vector};
+pub use samples::{SAMPLES_MAX, SAMPLES_MIN, Sample, Samples, VectorSample};
 pub use saved::SavedWindow;
 pub use slots::{COLUMNS_MAX, SLOTS_MAX, Seen, Slot, Slots, Take};
 pub use window::{FeatureScores, Window};
@@ -53,6 +60,9 @@ pub struct Profile {
     /// How vectors are reduced; those that have none here are not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub projections: Vec<Projection>,
+    /// Raw values, where they were asked for.
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    pub samples: Samples,
     pub features: Vec<Feature>,
     pub outputs: Vec<Feature>,
 }
@@ -215,6 +225,7 @@ impl Profile {
         let outputs = profile.slots(contract, Side::Output)?;
         profile.features = ordered("feature", profile.features, &inputs)?;
         profile.outputs = ordered("output", profile.outputs, &outputs)?;
+        profile.samples.check(&profile.features, &profile.outputs, &profile.projections)?;
         Ok(profile)
     }
 
@@ -251,7 +262,7 @@ impl Profile {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The file's text: one line per feature and projection.
+    /// The file's text: one line per feature, projection and sample.
     pub fn to_json(&self) -> Result<String> {
         let (schema, source) = (text(&self.schema)?, text(&self.source)?);
         let mut out = format!("{{\n \"schema\": {schema},\n \"source\": {source},\n");
@@ -263,6 +274,13 @@ impl Profile {
         }
         if !self.projections.is_empty() {
             out += &format!(" \"projections\": [{}\n ],\n", lines(&self.projections)?);
+        }
+        if !self.samples.is_empty() {
+            let Samples { columns, vectors } = &self.samples;
+            let (columns, vectors) = (lines(columns)?, lines(vectors)?);
+            out += &format!(
+                " \"samples\": {{\n \"columns\": [{columns}\n ],\n \"vectors\": [{vectors}\n ]}},\n"
+            );
         }
         let (features, outputs) = (lines(&self.features)?, lines(&self.outputs)?);
         out += &format!(" \"features\": [{features}\n ],\n \"outputs\": [{outputs}\n ]\n}}\n");

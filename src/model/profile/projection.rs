@@ -136,8 +136,7 @@ impl Projection {
             unit: None,
             range: None,
         };
-        let score =
-            |place: usize| slot(format!("{}.pc{}", self.name, place + 1), Take::Score(place));
+        let score = |place: usize| slot(score_name(&self.name, place), Take::Score(place));
         let norm = slot(format!("{}.norm", self.name), Take::Norm);
         std::iter::once(norm).chain((0..self.directions.len()).map(score)).collect()
     }
@@ -175,6 +174,11 @@ impl Projection {
         }
         Ok(())
     }
+}
+
+/// What the score of a vector on a direction is called.
+pub(super) fn score_name(vector: &str, place: usize) -> String {
+    format!("{vector}.pc{}", place + 1)
 }
 
 /// Euclidean, to five digits: what a model scales to 1 is 1, whatever the last bits are.

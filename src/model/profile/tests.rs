@@ -92,6 +92,7 @@ fn profile() -> Profile {
         model_sha256: Some("1".repeat(64)),
         held_out: None,
         projections: Vec::new(),
+        samples: Default::default(),
         features: collected(Slots::inputs(&contract).unwrap(), &inputs(240)),
         outputs: collected(Slots::outputs(&contract).unwrap(), &outputs(240)),
     }

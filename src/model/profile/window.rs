@@ -1,6 +1,8 @@
 //! What is seen of a version in one window of time: an accumulator per feature and output, in fixed
-//! memory, without a clock or a lock.
+//! memory, without a clock or a lock; and raw values (`kept`), where there are some to compare
+//! with.
 
+use super::kept::{Kept, Room};
 use super::slots::{Seen, Slots};
 use super::{Feature, Profile, Side, reference};
 use crate::error::Result;
@@ -14,6 +16,7 @@ pub struct Window {
     rows: u64,
     features: Watched,
     outputs: Watched,
+    kept: Option<Kept>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +42,15 @@ impl Watched {
         Self { slots, accumulators }
     }
 
-    fn observe(&mut self, tensors: &[Tensor]) {
+    fn observe(&mut self, tensors: &[Tensor], mut room: Room<'_>) {
         let Self { slots, accumulators } = self;
-        slots.read(tensors, |slot, _, value| {
+        slots.read(tensors, |slot, row, value| {
             if let Some(accumulator) = accumulators.get_mut(slot) {
                 match value {
-                    Seen::Number(number) => accumulator.push(number),
+                    Seen::Number(number) => {
+                        accumulator.push(number);
+                        room.put(slot, row, number);
+                    }
                     Seen::Text(text) => accumulator.push_text(text),
                 }
             }
@@ -72,17 +78,45 @@ impl Window {
             rows: 0,
             features: Watched::new(&profile.features, profile.slots(contract, Side::Input)?),
             outputs: Watched::new(&profile.outputs, profile.slots(contract, Side::Output)?),
+            kept: None,
         })
+    }
+
+    /// Keeps raw values of so many rows at most, too, if its profile has some to compare with.
+    pub fn keeping(mut self, profile: &Profile, rows_max: usize) -> Self {
+        let (inputs, outputs) = (&self.features.slots, &self.outputs.slots);
+        self.kept = Kept::new(&profile.samples, inputs, outputs, rows_max);
+        self
+    }
+
+    /// Before the tensors of a request whose raw values are to be kept: its rows, and a random key
+    /// for each.
+    pub fn make_room(&mut self, rows: usize, key: impl FnMut() -> u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.make_room(rows, key);
+        }
+    }
+
+    /// Gives away the raw values, and keeps those that come.
+    pub fn take_kept(&mut self) -> Option<Kept> {
+        self.kept.as_mut().map(Kept::take)
+    }
+
+    /// Rows whose raw values are kept at most; 0 where none are.
+    pub fn rows_kept_max(&self) -> usize {
+        self.kept.as_ref().map_or(0, Kept::rows_max)
     }
 
     /// Adds the inputs of one request, all of the signature's and in its order.
     pub fn observe_inputs(&mut self, tensors: &[Tensor]) {
-        self.features.observe(tensors);
+        let room = self.kept.as_mut().map(|kept| kept.room(Side::Input));
+        self.features.observe(tensors, room.unwrap_or_default());
     }
 
     /// Adds an answer: all outputs of the signature, in its order.
     pub fn observe_outputs(&mut self, tensors: &[Tensor]) {
-        self.outputs.observe(tensors);
+        let room = self.kept.as_mut().map(|kept| kept.room(Side::Output));
+        self.outputs.observe(tensors, room.unwrap_or_default());
     }
 
     /// Adds a record that has no value of this feature: one that a default filled in. Take the
@@ -111,6 +145,9 @@ impl Window {
         self.rows += other.rows;
         self.features.merge(&other.features);
         self.outputs.merge(&other.outputs);
+        if let (Some(kept), Some(other)) = (&mut self.kept, &other.kept) {
+            kept.merge(other);
+        }
     }
 
     /// Forgets everything; the memory stays.
@@ -118,6 +155,9 @@ impl Window {
         self.rows = 0;
         let all = self.features.accumulators.iter_mut().chain(&mut self.outputs.accumulators);
         all.for_each(Accumulator::reset);
+        if let Some(kept) = &mut self.kept {
+            kept.clear();
+        }
     }
 
     pub fn feature_scores(&self) -> impl Iterator<Item = FeatureScores<'_>> {

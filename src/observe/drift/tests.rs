@@ -79,6 +79,7 @@ fn profile() -> Profile {
         model_sha256: None,
         held_out: None,
         projections: Vec::new(),
+        samples: Default::default(),
         features: collect(Slots::inputs(&contract).unwrap(), &inputs),
         outputs: collect(Slots::outputs(&contract).unwrap(), &outputs),
     }

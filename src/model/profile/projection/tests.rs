@@ -93,6 +93,7 @@ fn profile() -> Profile {
         model_sha256: None,
         held_out: None,
         projections: outputs.projections,
+        samples: Default::default(),
         features: inputs.finish().unwrap().features,
         outputs: outputs.features,
     }
