@@ -1,5 +1,7 @@
 //! What watching for drift costs by itself: nanoseconds per row of 30 features and 3 outputs that is
-//! added to a window on the path of requests. No server, thread or engine is in the loop.
+//! added to a window on the path of requests, without and with their raw values (32: a class has
+//! none). No server, thread or engine is in the loop. Then what comparing raw values takes, in the
+//! background.
 //!
 //! A plain loop, and the minimum of many repeats, as in `queue.rs`, which says why.
 
@@ -9,26 +11,67 @@ use std::time::{Duration, Instant, SystemTime};
 
 use galen::config::DriftConfig;
 use galen::event::Watch;
-use galen::model::profile::Profile;
+use galen::model::profile::{Feature, Numeric, Profile, Sample, Side};
 use galen::model::{Contract, Manifest, ModelId, ModelName, Signature, TensorSpec, Version};
 use galen::observe::drift::Watched;
+use galen::stats::embedding::{ROWS_MAX, Rows, auc, discrepancy};
+use galen::stats::kolmogorov::two_sample;
+use galen::stats::samples::scores;
 use galen::tensor::{DType, Dim, Shape, Tensor, shared};
 
 const WIDTH: usize = 30;
 /// Rows in one timed round: long beside a look at the clock, short beside a time slice.
 const ROUND: usize = 1024;
 const REPEATS: usize = 1000;
+/// Of two samples that are compared, and numbers in a row of a vector's.
+const VALUES: usize = 5000;
+const COMPONENTS: usize = 4;
 
 fn main() {
-    let watched = watched();
-    println!("| rows in a request | ns per row |\n|---|---:|");
+    let (counted, kept) = (watched(false), watched(true));
+    println!(
+        "| rows in a request | ns per row | with raw values | ns a value |\n|---|---:|---:|---:|"
+    );
     for rows in [1, 8, 64] {
-        println!("| {rows} | {:.0} |", least(&watched, rows));
+        let (without, with) = (least(&counted, rows), least(&kept, rows));
+        let value = (with - without) / (WIDTH + 2) as f64;
+        println!("| {rows} | {without:.0} | {with:.0} | {value:.1} |");
     }
+    println!("\n| comparison | ms |\n|---|---:|");
+    for (what, shift) in [("alike", 0.0), ("shifted by half their range", 0.5)] {
+        let (reference, current) = (numbers(VALUES, 1, 0.0), numbers(VALUES, 2, shift));
+        let columns = || {
+            black_box(two_sample(black_box(&reference), black_box(&current)));
+            black_box(scores(black_box(&reference), black_box(&current)));
+        };
+        println!("| a feature, {VALUES} and {VALUES} values, {what} | {:.1} |", shortest(columns));
+    }
+    let rows = |seed| Rows::new(&numbers(ROWS_MAX * COMPONENTS, seed, 0.0), COMPONENTS);
+    let (reference, current) = (rows(1).expect("rows"), rows(2).expect("rows"));
+    let vectors = || {
+        black_box(discrepancy(black_box(&reference), black_box(&current)));
+        black_box(auc(black_box(&reference), black_box(&current)));
+    };
+    println!("| a vector, {ROWS_MAX} and {ROWS_MAX} rows | {:.0} |", shortest(vectors));
 }
 
-/// The demo model's own contract and profile.
-fn watched() -> Watched {
+fn numbers(count: usize, seed: u64, shift: f64) -> Vec<f64> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..count).map(|_| random.f64() + shift).collect()
+}
+
+/// Milliseconds, the least of a few times.
+fn shortest(work: impl Fn()) -> f64 {
+    let once = |_| {
+        let begun = Instant::now();
+        work();
+        begun.elapsed().as_secs_f64() * 1e3
+    };
+    (0..5).map(once).fold(f64::INFINITY, f64::min)
+}
+
+/// The demo model's own contract and profile; with raw values, those that its profile stands for.
+fn watched(raw: bool) -> Watched {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/breast-cancer");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a demo file");
     let manifest = Manifest::parse(&read("model.toml")).expect("a demo manifest");
@@ -40,7 +83,19 @@ fn watched() -> Watched {
         ],
     };
     let contract = Contract::derive(&signature, &manifest, true, 64).expect("a demo contract");
-    let profile = Profile::parse(read("1/profile.json").as_bytes(), &contract).expect("a profile");
+    let mut profile =
+        Profile::parse(read("1/profile.json").as_bytes(), &contract).expect("a profile");
+    if raw {
+        let all = [(Side::Input, &profile.features), (Side::Output, &profile.outputs)];
+        let all = all.iter().flat_map(|(of, list)| list.iter().map(move |feature| (*of, feature)));
+        let columns = all.filter_map(|(of, feature)| match feature {
+            Feature::Numeric(Numeric { name, group_means: values, .. }) => {
+                Some(Sample { of, name: name.clone(), values: values.clone() })
+            }
+            Feature::Categorical(_) => None,
+        });
+        profile.samples.columns = columns.collect();
+    }
     let name = ModelName::new("breast-cancer").expect("a name");
     let id = ModelId { name, version: Version::new(1).expect("a version") };
     Watched::new(&id, &profile, &contract, &config(), Instant::now()).expect("it fits")
@@ -53,6 +108,7 @@ fn config() -> DriftConfig {
         window_seconds: 3600,
         sample_percent: 100.0,
         snapshot_seconds: 10,
+        exact_rows: 5000,
     }
 }
 

@@ -146,6 +146,8 @@ pub struct DriftConfig {
     pub sample_percent: f64,
     /// What a crash may lose at most.
     pub snapshot_seconds: u64,
+    /// Rows of a window whose raw values are kept, where the profile has samples; 0 keeps none.
+    pub exact_rows: usize,
 }
 
 /// Who is told when an alert begins or ends, and how patiently.

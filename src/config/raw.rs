@@ -58,6 +58,7 @@ pub struct Drift {
     pub window_seconds: Option<u64>,
     pub sample_percent: Option<f64>,
     pub snapshot_seconds: Option<u64>,
+    pub exact_rows: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

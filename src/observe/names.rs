@@ -103,6 +103,20 @@ metrics! {
         "Rows that were held against training.";
     DRIFT_DROPPED = Counter "galen_drift_rows_dropped"
         "Rows that were not, because every window was busy.";
+    DRIFT_EXACT_KS = Gauge "galen_drift_exact_ks"
+        "Kolmogorov-Smirnov statistic of raw values of a window against training, by feature.";
+    DRIFT_EXACT_KS_P = Gauge "galen_drift_exact_ks_p"
+        "Probability of one as large if nothing had changed.";
+    DRIFT_EXACT_WASSERSTEIN = Gauge "galen_drift_exact_wasserstein"
+        "Wasserstein distance of the same values, in standard deviations of training.";
+    DRIFT_EXACT_JS = Gauge "galen_drift_exact_jensen_shannon"
+        "Jensen-Shannon distance of the same values, base e.";
+    DRIFT_VECTOR_MMD2 = Gauge "galen_drift_vector_mmd2"
+        "Squared maximum mean discrepancy of a window's vectors from training, by vector.";
+    DRIFT_VECTOR_MMD_P = Gauge "galen_drift_vector_mmd_p"
+        "Probability of one as large if nothing had changed, by permutation.";
+    DRIFT_VECTOR_AUC = Gauge "galen_drift_vector_auc"
+        "Area under the ROC curve of a classifier that is to tell the same vectors apart.";
     MISSING_SHARE = Gauge "galen_quality_missing_share"
         "Share of the last window that has no value, by feature.";
     OUT_OF_RANGE_SHARE = Gauge "galen_quality_out_of_range_share"

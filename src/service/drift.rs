@@ -4,10 +4,10 @@ use std::time::{Instant, SystemTime};
 
 use super::Service;
 use crate::error::{Error, Result};
-use crate::model::profile::{Feature, FeatureScores};
+use crate::model::profile::{ExactScores, Feature, FeatureScores, VectorScores};
 use crate::model::{ModelId, Selector};
 use crate::observe::drift::snapshot::{self, Snapshot};
-use crate::observe::drift::{Complete, Verdict, Watched};
+use crate::observe::drift::{State, Verdict, Watched};
 use crate::stats::drift::{Accumulator, Shape};
 
 /// How far a label may be from its edge, as a share of the bin beside it.
@@ -45,8 +45,20 @@ pub struct DriftReport {
     pub last: Option<(u64, SystemTime)>,
     /// When the counts were written down that were taken over at the start.
     pub restored_at: Option<SystemTime>,
+    /// Where raw values are kept.
+    pub exact: Option<ExactReport>,
     pub features: Vec<FeatureReport>,
     pub outputs: Vec<FeatureReport>,
+}
+
+/// How raw values are compared, and what is not of a single feature.
+#[derive(Clone, Debug)]
+pub struct ExactReport {
+    /// Rows of a window that are kept at most.
+    pub rows_max: usize,
+    /// The window that they were compared of last: its end, its rows and those that were kept.
+    pub last: Option<(SystemTime, u64, usize)>,
+    pub vectors: Vec<VectorScores>,
 }
 
 /// One feature or output.
@@ -59,6 +71,8 @@ pub struct FeatureReport {
     /// Bins or categories, for people.
     pub bins: Vec<String>,
     pub reference: Vec<u64>,
+    /// What raw values say, of the window that they were compared of last.
+    pub exact: Option<ExactScores>,
 }
 
 impl Service {
@@ -72,7 +86,7 @@ impl Service {
         let config = *drift.config();
         let state = watched.state();
         let last = state.last.as_ref();
-        let (features, outputs) = reports(&watched, last, &state.current);
+        let (features, outputs) = reports(&watched, &state);
         let status = match last {
             None => DriftStatus::Warming,
             Some(last) if last.is_alert() => DriftStatus::Alert,
@@ -99,6 +113,7 @@ impl Service {
             completed: state.completed,
             last: last.map(|last| (last.window.rows(), last.at)),
             restored_at: state.restored_at,
+            exact: exact(&state),
             features,
             outputs,
             id,
@@ -149,19 +164,29 @@ impl DriftReport {
             completed: 0,
             last: None,
             restored_at: None,
+            exact: None,
             features: Vec::new(),
             outputs: Vec::new(),
         }
     }
 }
 
-/// Features, and outputs. `like` has the references, and may be empty.
-fn reports(
-    watched: &Watched,
-    last: Option<&Complete>,
-    like: &crate::model::profile::Window,
-) -> (Vec<FeatureReport>, Vec<FeatureReport>) {
-    let window = last.map_or(like, |last| &last.window);
+fn exact(state: &State) -> Option<ExactReport> {
+    let rows_max = Some(state.current.rows_kept_max()).filter(|rows| *rows > 0)?;
+    let compared = state.exact.as_deref();
+    Some(ExactReport {
+        rows_max,
+        last: compared.map(|compared| (compared.at, compared.rows, compared.exact.rows)),
+        vectors: compared.map(|compared| compared.exact.vectors.clone()).unwrap_or_default(),
+    })
+}
+
+/// Features, and outputs.
+fn reports(watched: &Watched, state: &State) -> (Vec<FeatureReport>, Vec<FeatureReport>) {
+    let last = state.last.as_ref();
+    // The running window has the references, too.
+    let window = last.map_or(&state.current, |last| &last.window);
+    let exact = state.exact.as_ref().map(|compared| &compared.exact.scores[..]).unwrap_or_default();
     let count = watched.profile.features.len();
     let report = |(place, (feature, seen)): (usize, (&Feature, FeatureScores<'_>))| {
         let reference = seen.accumulator.reference();
@@ -171,6 +196,7 @@ fn reports(
             last: verdict.map(|verdict| (seen.accumulator.clone(), verdict)),
             bins: bins(&reference.shape),
             reference: reference.counts.clone(),
+            exact: exact.get(place).copied().flatten(),
         }
     };
     let features = watched.profile.features.iter().zip(window.feature_scores());

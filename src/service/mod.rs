@@ -22,7 +22,7 @@ pub use crate::observe::drift::Verdict as DriftVerdict;
 pub use crate::observe::drift::snapshot::Snapshot as DriftSnapshot;
 pub use crate::registry::OutputCounts;
 pub use catalog::{ModelStatus, ModelView, Readiness, VersionStatus};
-pub use drift::{DriftReport, DriftStatus, FeatureReport};
+pub use drift::{DriftReport, DriftStatus, ExactReport, FeatureReport};
 pub use examples::Agreement;
 pub use inference::Target;
 pub use log::{Levels, LogChange, LogForm, LogSettings};

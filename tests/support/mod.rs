@@ -121,6 +121,7 @@ pub fn config(registry: &Registry) -> Config {
             window_seconds: 3600,
             sample_percent: 100.0,
             snapshot_seconds: 10,
+            exact_rows: 5000,
         },
         alerts: AlertsConfig {
             webhook: None,

@@ -2,11 +2,16 @@
 //! count or by age, and each is held against training.
 //!
 //! `watched` counts, on the path of requests, in fixed memory; `judge` says what a window means;
-//! `snapshot` keeps it over a restart. One thread puts the counts together once a second.
+//! `snapshot` keeps it over a restart. One thread puts the counts together once a second. Another
+//! compares raw values, where the profile has some (`exact`): they are shown, and alert nobody.
 //!
 //! Memory: 4 windows of every watched version are written to and two more are kept, each of a few
-//! hundred bytes a feature, whatever comes: new categories are counted by name up to 32.
+//! hundred bytes a feature, whatever comes: new categories are counted by name up to 32. With raw
+//! values, five windows have up to `exact_rows` rows of 8 bytes a feature, 8 MiB at most each; so
+//! has the one that waits to be compared and the one that is. To compare vectors takes 50 MB more,
+//! for one at a time.
 
+mod exact;
 mod judge;
 pub mod snapshot;
 mod watched;
@@ -17,6 +22,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+pub use exact::Compared;
 pub use judge::{Finding, Verdict};
 pub use watched::{Complete, State, Watched};
 
@@ -39,12 +45,13 @@ pub struct Drift {
     metrics: Arc<Metrics>,
     alerts: Arc<Alerts>,
     versions: RwLock<BTreeMap<ModelId, Arc<Watched>>>,
-    /// While it is there, the thread ticks.
-    _ticks: SyncSender<()>,
+    /// While they are there, the threads go on.
+    _threads: [SyncSender<()>; 2],
 }
 
 impl Drift {
-    /// Starts the thread that puts counts together; it ends with the last handle.
+    /// Starts the threads that put counts together and compare values; they end with the last
+    /// handle.
     pub fn start(
         config: DriftConfig,
         state: &Path,
@@ -52,16 +59,13 @@ impl Drift {
         alerts: Arc<Alerts>,
     ) -> Result<Arc<Self>> {
         let folder = state.join("drift");
-        let (ticks, ended) = sync_channel(0);
-        let versions = RwLock::default();
-        let drift = Arc::new(Self { config, folder, metrics, alerts, versions, _ticks: ticks });
-        let weak = Arc::downgrade(&drift);
-        std::thread::Builder::new()
-            .name("galen-drift".to_owned())
-            .spawn(move || keep_time(&weak, &ended))
-            .map_err(|error| {
-                Error::internal("the drift thread could not be started").with_detail(error)
-            })?;
+        let (ticks, ticks_ended) = sync_channel(0);
+        let (comparing, comparing_ended) = sync_channel(0);
+        let (versions, threads) = (RwLock::default(), [ticks, comparing]);
+        let drift = Arc::new(Self { config, folder, metrics, alerts, versions, _threads: threads });
+        let (ticker, comparer) = (Arc::downgrade(&drift), Arc::downgrade(&drift));
+        spawn("galen-drift", move || keep_time(&ticker, &ticks_ended))?;
+        spawn("galen-exact", move || exact::keep_comparing(&comparer, &comparing_ended))?;
         Ok(drift)
     }
 
@@ -110,13 +114,14 @@ impl Drift {
         self.versions.read().unwrap_or_else(PoisonError::into_inner).get(id).map(Arc::clone)
     }
 
+    fn all(&self) -> Vec<Arc<Watched>> {
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        versions.values().map(Arc::clone).collect()
+    }
+
     /// Puts everything together, and ends windows that are full or old.
     pub fn tick(&self, now: Instant, wall: SystemTime) {
-        let versions: Vec<Arc<Watched>> = {
-            let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
-            versions.values().map(Arc::clone).collect()
-        };
-        for watched in versions {
+        for watched in self.all() {
             if watched.gather(&self.config, now, wall) {
                 self.announce(&watched);
                 self.tell(&watched, wall);
@@ -169,6 +174,14 @@ impl Drift {
         self.alerts.stand(&watched.id, AlertKind::Quality, quality, at);
     }
 
+    /// Tells metrics what raw values say; of a version that is gone or was replaced, nothing.
+    fn announce_exact(&self, watched: &Watched, compared: &Compared) {
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        if versions.get(&watched.id).is_some_and(|now| std::ptr::eq(&**now, watched)) {
+            self.metrics.drift_exact(&watched.id, &watched.names(), &compared.exact);
+        }
+    }
+
     /// Tells metrics and log what a complete window says.
     fn announce(&self, watched: &Watched) {
         let state = watched.state();
@@ -197,6 +210,13 @@ impl Watched {
         let outputs = self.profile.outputs.iter();
         features.chain(outputs.map(|output| format!("output:{}", output.name()))).collect()
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|error| {
+        Error::internal("the drift thread could not be started").with_detail(error)
+    })
 }
 
 /// Ticks until nobody holds the monitor any more.

@@ -7,7 +7,7 @@ use super::snapshot;
 use super::watched::Watched;
 use crate::config::DriftConfig;
 use crate::event::Watch;
-use crate::model::profile::{Collector, Profile, Slots, Source};
+use crate::model::profile::{Collector, Profile, Side, Slots, Source};
 use crate::model::{Contract, Manifest, ModelId, ModelName, Signature, TensorSpec, Version};
 use crate::tensor::{DType, Dim, Shape, Tensor, shared};
 
@@ -17,6 +17,7 @@ const CONFIG: DriftConfig = DriftConfig {
     window_seconds: 60,
     sample_percent: 100.0,
     snapshot_seconds: 10,
+    exact_rows: 5000,
 };
 
 const MANIFEST: &str = r#"
@@ -64,30 +65,41 @@ fn tensors((inputs, classes): (Vec<f32>, Vec<i64>)) -> (Vec<Tensor>, Vec<Tensor>
 }
 
 fn profile() -> Profile {
+    sampled(0)
+}
+
+/// With so many raw values of each column.
+fn sampled(count: usize) -> Profile {
     let mut random = fastrand::Rng::with_seed(1);
     let (inputs, outputs) = tensors(rows(&mut random, 5000));
-    let collect = |slots: Slots, tensors: &[Tensor]| {
-        let mut collector = Collector::new(slots);
+    let collect = |slots: Slots, side, tensors: &[Tensor]| {
+        let mut collector = Collector::new(slots).sampling(side, count);
         collector.observe(tensors, |_, _| false).unwrap();
-        collector.finish().unwrap().features
+        collector.finish().unwrap()
     };
     let contract = contract();
     let source = Source { name: "train.csv".into(), rows: 5000, sha256: "0".repeat(64) };
+    let inputs = collect(Slots::inputs(&contract).unwrap(), Side::Input, &inputs);
+    let outputs = collect(Slots::outputs(&contract).unwrap(), Side::Output, &outputs);
     Profile {
         schema: crate::model::profile::SCHEMA.into(),
         source,
         model_sha256: None,
         held_out: None,
         projections: Vec::new(),
-        samples: Default::default(),
-        features: collect(Slots::inputs(&contract).unwrap(), &inputs),
-        outputs: collect(Slots::outputs(&contract).unwrap(), &outputs),
+        samples: inputs.samples.and(outputs.samples),
+        features: inputs.features,
+        outputs: outputs.features,
     }
 }
 
 fn watched(now: Instant) -> Watched {
+    watching(&profile(), &CONFIG, now)
+}
+
+fn watching(profile: &Profile, config: &DriftConfig, now: Instant) -> Watched {
     let id = ModelId { name: ModelName::new("m").unwrap(), version: Version::new(1).unwrap() };
-    Watched::new(&id, &profile(), &contract(), &CONFIG, now).unwrap()
+    Watched::new(&id, profile, &contract(), config, now).unwrap()
 }
 
 /// Two full windows of rows that were changed on their way.
@@ -243,4 +255,64 @@ fn a_restart_takes_up_where_the_snapshot_stood() {
     snapshot::restore(&folder, &fresh).unwrap();
     assert_eq!(fresh.rows(), 0);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn raw_values_of_the_last_window_are_compared_once() {
+    let now = Instant::now();
+    let watched = watching(&sampled(500), &CONFIG, now);
+    let mut random = fastrand::Rng::with_seed(4);
+    let mut window = |shift: f32| {
+        let (mut inputs, classes) = rows(&mut random, 1000);
+        inputs.chunks_mut(2).for_each(|row| row[0] += shift);
+        let (inputs, outputs) = tensors((inputs, classes));
+        watched.answered(&inputs, &outputs);
+    };
+    window(0.0);
+    assert!(watched.compare().is_none(), "it is not complete");
+    assert!(watched.gather(&CONFIG, now, SystemTime::now()));
+    // Another one ends before it was compared.
+    window(4.0);
+    let at = SystemTime::now();
+    assert!(watched.gather(&CONFIG, now, at));
+    let compared = watched.compare().unwrap();
+    assert_eq!((compared.at, compared.rows, compared.exact.rows), (at, 1000, 1000));
+    let [Some(age), Some(creatinine), None] = compared.exact.scores[..] else {
+        panic!("a class has no values: {compared:?}")
+    };
+    assert_eq!((age.current, age.reference), (1000, 500));
+    assert!(age.ks_p < 1e-6 && creatinine.ks_p > 0.01, "{compared:?}");
+    assert!((age.distances.wasserstein - 4.0).abs() < 1.0, "{age:?}");
+    assert_eq!(watched.state().exact.as_ref().unwrap().rows, 1000);
+    assert!(watched.compare().is_none(), "it was compared");
+    // A large score of raw values alone is no alert.
+    assert!(!watched.state().last.as_ref().unwrap().is_alert());
+}
+
+#[test]
+fn raw_values_are_kept_where_they_are_wanted_and_never_on_disk() {
+    let now = Instant::now();
+    let off = DriftConfig { exact_rows: 0, ..CONFIG };
+    for (profile, config) in [(sampled(0), CONFIG), (sampled(500), off)] {
+        let watched = watching(&profile, &config, now);
+        let (inputs, outputs) = tensors(rows(&mut fastrand::Rng::with_seed(1), 1000));
+        watched.answered(&inputs, &outputs);
+        assert!(watched.gather(&CONFIG, now, SystemTime::now()));
+        assert!(watched.compare().is_none());
+    }
+    let watched = watching(&sampled(500), &CONFIG, now);
+    let (inputs, outputs) = tensors(rows(&mut fastrand::Rng::with_seed(1), 700));
+    watched.answered(&inputs, &outputs);
+    let saved = snapshot::export(&watched, SystemTime::now());
+    let plain = two_windows(1, |_, _, _| {});
+    let keys = |snapshot: &snapshot::Snapshot| {
+        let value = serde_json::to_value(snapshot).unwrap();
+        value["current"]["features"][0].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&saved), keys(&snapshot::export(&plain, SystemTime::now())));
+    // What was seen before a restart is counted, and not compared.
+    snapshot::merge(&watched, &saved).unwrap();
+    assert!(watched.gather(&CONFIG, now, SystemTime::now()));
+    let compared = watched.compare().unwrap();
+    assert_eq!((compared.rows, compared.exact.rows), (1400, 700));
 }

@@ -2,9 +2,10 @@
 //! other, and is put together off the path of requests.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::exact::{Compared, Waiting};
 use super::judge::{Verdict, judge};
 use crate::config::DriftConfig;
 use crate::error::Result;
@@ -29,6 +30,8 @@ pub struct Watched {
     rows: AtomicU64,
     dropped: AtomicU64,
     state: Mutex<State>,
+    /// Raw values of the last complete window, until they are compared.
+    waiting: Mutex<Option<Waiting>>,
 }
 
 /// What was put together.
@@ -44,6 +47,8 @@ pub struct State {
     pub completed: u64,
     /// When counts from before a restart were taken over; as they stood then.
     pub restored_at: Option<SystemTime>,
+    /// What the raw values said of the last window that they were compared of.
+    pub exact: Option<Arc<Compared>>,
 }
 
 /// A window that is full.
@@ -70,7 +75,7 @@ impl Watched {
         config: &DriftConfig,
         now: Instant,
     ) -> Result<Self> {
-        let empty = Window::new(profile, contract)?;
+        let empty = Window::new(profile, contract)?.keeping(profile, config.exact_rows);
         Ok(Self {
             id: id.clone(),
             profile: profile.clone(),
@@ -87,7 +92,9 @@ impl Watched {
                 last: None,
                 completed: 0,
                 restored_at: None,
+                exact: None,
             }),
+            waiting: Mutex::new(None),
         })
     }
 
@@ -141,12 +148,21 @@ impl Watched {
         }
         let before = state.last.as_ref().map(|last| &last.verdicts[..]).unwrap_or_default();
         let verdicts = judge(&self.profile, &state.current, before);
+        let kept = state.current.take_kept().filter(|kept| !kept.is_empty());
+        if let Some(kept) = kept {
+            let waiting = Waiting { kept, at: wall, rows: state.current.rows() };
+            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+        }
         let window = state.current.clone();
         state.last = Some(Complete { window, at: wall, verdicts });
         state.completed += 1;
         state.current.reset();
         state.current_since = now;
         true
+    }
+
+    pub(super) fn take_waiting(&self) -> Option<Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -164,6 +180,7 @@ impl Watch for Watched {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => continue,
             };
+            window.make_room(rows as usize, || fastrand::u64(..));
             window.observe_inputs(inputs);
             window.observe_outputs(outputs);
             window.observe_rows(rows);

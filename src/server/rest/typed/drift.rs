@@ -16,6 +16,7 @@ use super::super::openapi::bodies::Problem;
 use super::super::origin::Own;
 use super::super::path::ModelPath;
 use super::super::{Door, reply};
+use super::exact::{self, DriftExact, ExactScores};
 use super::outcome::{Caller, FormatQuery, csv, report, text};
 use crate::error::{Error, quoted};
 use crate::model::profile::Feature;
@@ -53,6 +54,9 @@ pub struct Drift {
     restored_at: Option<String>,
     /// What a crash may lose at most.
     snapshot_interval_s: u64,
+    /// Where the profile has raw values to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<DriftExact>,
     features: Vec<DriftFeature>,
     outputs: Vec<DriftFeature>,
 }
@@ -92,6 +96,9 @@ pub struct DriftFeature {
     /// Values of the last complete window.
     rows: u64,
     scores: Option<DriftScores>,
+    /// Raw values, of the window that `exact` of the version names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<ExactScores>,
     /// Names of bins or categories.
     bins: Vec<String>,
     /// Between the bins, of numbers.
@@ -290,6 +297,7 @@ impl From<DriftReport> for Drift {
             },
             restored_at: report.restored_at.map(rfc3339),
             snapshot_interval_s: report.snapshot_seconds,
+            exact: report.exact.map(DriftExact::from),
             features: report.features.into_iter().map(DriftFeature::from).collect(),
             outputs: report.outputs.into_iter().map(DriftFeature::from).collect(),
         }
@@ -362,6 +370,7 @@ impl From<FeatureReport> for DriftFeature {
             reasons: verdict.map(DriftVerdict::reasons).unwrap_or_default(),
             rows: report.last.as_ref().map_or(0, |(seen, _)| seen.present()),
             scores,
+            exact: report.exact.map(ExactScores::from),
             bins: report.bins,
             edges,
             reference,
@@ -399,10 +408,15 @@ impl From<DriftReport> for Quality {
     }
 }
 
-/// One line a feature; names are quoted where they need it.
+/// One line a feature; names are quoted where they need it. Raw values, where they are kept, have
+/// columns of their own, the last ones.
 fn drift_csv(drift: &Drift) -> String {
-    let header = "feature,status,rows,psi,psi_floor,psi_limit,kl,js,hellinger,total_variation,\
-                  chi2_p,reasons";
+    let mut header = "feature,status,rows,psi,psi_floor,psi_limit,kl,js,hellinger,total_variation,\
+                      chi2_p,reasons"
+        .to_owned();
+    if drift.exact.is_some() {
+        header += exact::COLUMNS;
+    }
     let lists = [("", &drift.features), ("output:", &drift.outputs)];
     let lines = lists.iter().flat_map(|(prefix, list)| {
         list.iter().map(move |feature| {
@@ -421,10 +435,13 @@ fn drift_csv(drift: &Drift) -> String {
                 score.map(|score| score.to_string()).unwrap_or_default()
             }));
             cells.push(feature.reasons.join("; "));
+            if drift.exact.is_some() {
+                cells.extend(exact::cells(feature.exact.as_ref()));
+            }
             cells
         })
     });
-    csv(header, lines)
+    csv(&header, lines)
 }
 
 fn quality_csv(quality: &Quality) -> String {

@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod drift;
+mod exact;
 pub mod labels;
 pub mod latency;
 mod outcome;
