@@ -218,11 +218,7 @@ mod tests {
     use super::*;
 
     fn signature() -> Signature {
-        let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-            name: name.into(),
-            dtype,
-            dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-        };
+        let spec = TensorSpec::of;
         Signature {
             inputs: vec![spec("x", DType::F32, &[-1, 2]), spec("note", DType::Bytes, &[-1])],
             outputs: vec![spec("label", DType::I64, &[-1]), spec("p", DType::F32, &[-1, 2])],

@@ -142,12 +142,8 @@ mod tests {
     use crate::model::triton_config::{TritonConfig, complete};
     use crate::tensor::Dim;
 
-    fn spec(name: &str, dtype: DType, dims: &[i64]) -> TensorSpec {
-        let dims = dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect();
-        TensorSpec { name: name.into(), dtype, dims }
-    }
-
     fn found() -> Signature {
+        let spec = TensorSpec::of;
         Signature {
             inputs: vec![spec("a", DType::F32, &[-1, 16]), spec("b \"2\"", DType::I64, &[-1])],
             outputs: vec![spec("y", DType::Bytes, &[-1, 2])],

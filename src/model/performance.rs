@@ -261,17 +261,13 @@ impl Outcome {
 mod tests {
     use super::*;
     use crate::model::{Manifest, TensorSpec};
-    use crate::tensor::{DType, Dim, Shape, shared};
+    use crate::tensor::{DType, Shape, shared};
 
     const OUTPUTS: &str = "[[outputs]]\nname = \"c\"\nas = \"diagnosis\"\nlabels = [\"b\", \"m\"]\n\
                            [[outputs]]\nname = \"p\"\nlabels = [\"b\", \"m\"]\n";
 
     fn resolve(text: &str) -> Result<Outcome> {
-        let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-            name: name.into(),
-            dtype,
-            dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-        };
+        let spec = TensorSpec::of;
         let signature = Signature {
             inputs: vec![spec("x", DType::F32, &[-1, 2])],
             outputs: vec![

@@ -18,6 +18,13 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
+    /// For tests: dimensions in wire form, -1 for "any".
+    #[cfg(test)]
+    pub fn of(name: &str, dtype: DType, dims: &[i64]) -> Self {
+        let dims = dims.iter().map(|&dim| Dim::from_wire(dim).expect("a dimension")).collect();
+        Self { name: name.into(), dtype, dims }
+    }
+
     pub fn admits(&self, shape: &Shape) -> bool {
         self.dims.len() == shape.len()
             && self.dims.iter().zip(shape.iter()).all(|(dim, &extent)| dim.admits(extent))
@@ -152,11 +159,7 @@ mod tests {
     use bytes::Bytes;
 
     fn spec(name: &str, dims: &[i64]) -> TensorSpec {
-        TensorSpec {
-            name: name.into(),
-            dtype: DType::U8,
-            dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-        }
+        TensorSpec::of(name, DType::U8, dims)
     }
 
     fn signature() -> Signature {

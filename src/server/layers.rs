@@ -1,24 +1,21 @@
 //! What every request passes on its way in and out, whatever the door: an id and a trace, a
-//! deadline, a bound on how slowly its body may come, and one line in the log.
+//! deadline, bounds on how its body comes, and one line in the log.
 //!
 //! It wraps a whole router as hyper's service, so that it costs one boxed future per request.
 //! What this file must not know: routes, models, bodies.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::patience::Timer;
+use super::inflow;
 use crate::config::Limits;
 use crate::error::quoted;
 use crate::infer::{RequestContext, TraceContext, micros};
@@ -68,9 +65,7 @@ impl hyper::service::Service<Request<Incoming>> for Layered {
             path: request.uri().path().to_owned(),
             context: Arc::clone(&context),
         };
-        let body_timeout = self.limits.body_timeout;
-        let mut request =
-            request.map(|body| Body::new(Timely { body, timer: Timer::new(body_timeout) }));
+        let mut request = inflow::bounded(request, self.limits.body_timeout);
         request.extensions_mut().insert(context);
         let mut router = self.router.clone();
         Box::pin(async move {
@@ -180,42 +175,6 @@ impl Line {
         // Probes and scrapes that went well are nobody's news.
         let failed = status.is_client_error() || status.is_server_error() || code.is_some();
         if record.is_some() || failed { line!(info) } else { line!(debug) }
-    }
-}
-
-/// A body whose parts must follow each other in time.
-struct Timely {
-    body: Incoming,
-    timer: Timer,
-}
-
-impl HttpBody for Timely {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                this.timer.disarm();
-                Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
-            }
-            Poll::Pending => this
-                .timer
-                .poll(cx)
-                .map(|outcome: std::io::Result<()>| outcome.err().map(axum::Error::new).map(Err)),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod dashboard;
 mod extensions;
 mod framing;
 pub mod grpc;
+mod inflow;
 pub mod layers;
 pub mod listen;
 mod log_settings;

@@ -173,6 +173,10 @@ impl Timer {
         Self { patience, sleep: None, armed: false }
     }
 
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub fn disarm(&mut self) {
         self.armed = false;
     }

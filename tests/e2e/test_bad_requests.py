@@ -3,6 +3,7 @@ server's error, never its own data back, and the next caller notices nothing.
 """
 
 import collections
+import http.client
 import socket
 
 import pytest
@@ -169,3 +170,36 @@ def test_a_body_that_ends_early(server):
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(wire.head("POST", ADD, "Content-Length: 1000") + b'{"inputs"')
     ask(server)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_an_answer_before_the_body_leaves_the_connection_as_it_was(server, is_chunked):
+    """An error that needs no body is told at once; the body is skipped, the next request read."""
+    body = malformed.dump(malformed.good())
+    length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(body)}"
+    sent = wire.chunks(body, 100) if is_chunked else body
+    host, port = server.http.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for path, status in (("/v2/models/nobody/infer", 404), (ADD, 200)) * 3:
+            connection.sendall(wire.head("POST", path, length, connection="keep-alive"))
+            if status != 404:
+                connection.sendall(sent)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            response.read()
+            assert response.status == status
+            if status == 404:
+                connection.sendall(sent)
+
+
+def test_a_large_body_that_nobody_wants_is_not_waited_for(server):
+    host, port = server.http.rsplit(":", 1)
+    length = f"Content-Length: {BODY_BYTES_MAX}"
+    head = wire.head("POST", "/v2/models/nobody/infer", length, connection="keep-alive")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        response.read()
+        assert response.status == 404
+        assert connection.recv(1) == b""

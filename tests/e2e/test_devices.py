@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from support.server import REPOSITORY, run
+from support.server import REPOSITORY, run, until
 
 TRANSFORMER = REPOSITORY / "tests" / "transformers" / "bert-sequence"
 PBTXT = """
@@ -41,7 +41,7 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do(registry, star
     server.log.wait_for(message="version failed", model=name)
     assert 'engine.device is "cuda:0"' in reason(server, name)
     assert 'engine.device = "cuda:0 or cpu"' in reason(server, name)
-    assert server.get("/v2/models/breast-cancer/ready").status_code == 200
+    until(lambda: server.get("/v2/models/breast-cancer/ready").ok)
 
 
 @pytest.mark.parametrize("name", ["ecg", "transformer"])

@@ -182,8 +182,8 @@ mod tests {
 
     fn spec(text: &str) -> TensorSpec {
         let (name, dims) = text.split_once(':').unwrap_or((text, "-1"));
-        let dims = dims.split(',').map(|dim| Dim::from_wire(dim.parse().unwrap()).unwrap());
-        TensorSpec { name: name.into(), dtype: DType::F32, dims: dims.collect() }
+        let dims: Vec<i64> = dims.split(',').map(|dim| dim.parse().unwrap()).collect();
+        TensorSpec::of(name, DType::F32, &dims)
     }
 
     fn signature(inputs: &[&str], outputs: &[&str]) -> Signature {

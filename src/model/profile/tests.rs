@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::manifest::Manifest;
 use crate::model::signature::{Signature, TensorSpec};
-use crate::tensor::{DType, Dim, Shape, Tensor, shared, strings};
+use crate::tensor::{DType, Shape, Tensor, shared, strings};
 
 const MANIFEST: &str = r#"
     [[inputs]]
@@ -23,11 +23,7 @@ const MANIFEST: &str = r#"
 "#;
 
 fn contract() -> Contract {
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     let signature = Signature {
         inputs: vec![
             spec("x", DType::F32, &[-1, 2]),

@@ -54,14 +54,10 @@ mod tests {
     use super::*;
     use crate::model::TensorSpec;
     use crate::model::triton_config::TritonConfig;
-    use crate::tensor::{DType, Dim};
+    use crate::tensor::DType;
 
     fn signature(input: &[i64], output: &[i64]) -> Signature {
-        let spec = |name: &str, dims: &[i64]| TensorSpec {
-            name: name.into(),
-            dtype: DType::F32,
-            dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-        };
+        let spec = |name: &str, dims: &[i64]| TensorSpec::of(name, DType::F32, dims);
         Signature { inputs: vec![spec("x", input)], outputs: vec![spec("y", output)] }
     }
 

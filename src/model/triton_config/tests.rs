@@ -10,7 +10,6 @@ use crate::model::device::Device;
 use crate::model::manifest::{BackendChoice, Optimization, VersionPolicy};
 use crate::model::warmup::SampleData;
 use crate::model::{Signature, TensorSpec};
-use crate::tensor::Dim;
 
 /// One of everything that is supported.
 const EVERYTHING: &str = include_str!("../../../tests/fixtures/triton/everything/config.pbtxt");
@@ -315,11 +314,7 @@ fn json_reads_as_the_text_does() {
 #[test]
 fn a_served_model_is_described_in_tritons_words() {
     let manifest = manifest("max_batch_size: 8 dynamic_batching { }").unwrap();
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     use crate::tensor::DType;
     let signature = Signature {
         inputs: vec![spec("x", DType::F32, &[-1, 16])],

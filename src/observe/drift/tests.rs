@@ -9,7 +9,7 @@ use crate::config::DriftConfig;
 use crate::event::Watch;
 use crate::model::profile::{Collector, Profile, Side, Slots, Source};
 use crate::model::{Contract, Manifest, ModelId, ModelName, Signature, TensorSpec, Version};
-use crate::tensor::{DType, Dim, Shape, Tensor, shared};
+use crate::tensor::{DType, Shape, Tensor, shared};
 
 const CONFIG: DriftConfig = DriftConfig {
     enabled: true,
@@ -34,11 +34,7 @@ const MANIFEST: &str = r#"
 "#;
 
 fn contract() -> Contract {
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     let signature = Signature {
         inputs: vec![spec("x", DType::F32, &[-1, 2])],
         outputs: vec![spec("class", DType::I64, &[-1])],

@@ -10,14 +10,10 @@ use super::snapshot;
 use super::store::{Counts, Fault, Feedback, Joined, Label, PAIRS_MAX, Store, VALUES_MAX};
 use crate::model::performance::{Outcome, Performance};
 use crate::model::{Contract, Manifest, ModelId, ModelName, Signature, TensorSpec, Version};
-use crate::tensor::{DType, Dim};
+use crate::tensor::DType;
 
 fn outcome(text: &str) -> Outcome {
-    let spec = |name: &str, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype: DType::F64,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = |name: &str, dims: &[i64]| TensorSpec::of(name, DType::F64, dims);
     let (inputs, outputs) =
         (vec![spec("x", &[-1, 2])], vec![spec("p", &[-1, 2]), spec("y", &[-1])]);
     let signature = Signature { inputs, outputs };

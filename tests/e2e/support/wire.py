@@ -32,9 +32,9 @@ def exchange(server: Server, *parts: bytes, door: str = "http") -> Answer:
         return Answer(response.status, response.headers, response.read())
 
 
-def head(verb: str, path: str, *headers: str) -> bytes:
-    """A request's first lines; the connection is not used again."""
-    lines = [f"{verb} {path} HTTP/1.1", "Host: galen", "Connection: close", *headers, "", ""]
+def head(verb: str, path: str, *headers: str, connection: str = "close") -> bytes:
+    """A request's first lines; as a rule, the connection is not used again."""
+    lines = [f"{verb} {path} HTTP/1.1", "Host: galen", f"Connection: {connection}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 

@@ -11,11 +11,7 @@ use crate::tensor::{Shape, Tensor, shared};
 const WIDTH: usize = 70;
 
 fn contract() -> Contract {
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     let signature = Signature {
         inputs: vec![spec("x", DType::F32, &[-1, 3]), spec("y", DType::F32, &[-1])],
         outputs: vec![

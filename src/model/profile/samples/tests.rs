@@ -10,7 +10,7 @@ use crate::model::profile::{
 use crate::model::signature::{Signature, TensorSpec};
 use crate::stats::kolmogorov::two_sample;
 use crate::stats::samples::scores;
-use crate::tensor::{DType, Dim, Shape, Tensor, shared, strings};
+use crate::tensor::{DType, Shape, Tensor, shared, strings};
 
 const ROWS: usize = 300;
 const WIDTH: usize = 3;
@@ -27,11 +27,7 @@ const MANIFEST: &str = r#"
 "#;
 
 fn contract() -> Contract {
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     let signature = Signature {
         inputs: vec![spec("x", DType::F32, &[-1, 2]), spec("note", DType::Bytes, &[-1])],
         outputs: vec![

@@ -130,7 +130,7 @@ impl<'a> Column<'a> {
 mod tests {
     use super::*;
     use crate::model::{Manifest, ModelName, Signature, TensorSpec, Version};
-    use crate::tensor::{Dim, Number, Shape, shared};
+    use crate::tensor::{Number, Shape, shared};
 
     const MANIFEST: &str = r#"
         [[outputs]]
@@ -149,11 +149,7 @@ mod tests {
     }
 
     fn contract(outputs: &[(&str, DType, &[i64])], manifest: &str) -> Contract {
-        let spec = |(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec {
-            name: (*name).into(),
-            dtype: *dtype,
-            dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-        };
+        let spec = |&(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec::of(name, dtype, dims);
         let signature = Signature {
             inputs: vec![spec(&("x", DType::F32, &[-1]))],
             outputs: outputs.iter().map(spec).collect(),

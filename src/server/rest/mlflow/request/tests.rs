@@ -4,7 +4,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::model::{Manifest, TensorSpec};
 use crate::server::rest::mlflow::csv;
-use crate::tensor::{DType, Dim};
+use crate::tensor::DType;
 use proptest::prelude::*;
 
 const MANIFEST: &str = r#"
@@ -28,11 +28,7 @@ struct Rig {
 }
 
 fn rig(inputs: &[(&str, DType, &[i64])], manifest: &str) -> Rig {
-    let spec = |(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec {
-        name: (*name).into(),
-        dtype: *dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = |&(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec::of(name, dtype, dims);
     let signature = Signature { inputs: inputs.iter().map(spec).collect(), outputs: Vec::new() };
     let manifest = Manifest::parse(manifest).unwrap();
     let contract = Contract::derive(&signature, &manifest, true, 8).unwrap();

@@ -2,15 +2,11 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::tensor::{DType, Dim};
+use crate::tensor::DType;
 use proptest::prelude::*;
 
 fn signature(inputs: &[(&str, DType, &[i64])]) -> Signature {
-    let spec = |(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec {
-        name: (*name).into(),
-        dtype: *dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = |&(name, dtype, dims): &(&str, DType, &[i64])| TensorSpec::of(name, dtype, dims);
     Signature { inputs: inputs.iter().map(spec).collect(), outputs: Vec::new() }
 }
 

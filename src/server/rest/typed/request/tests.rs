@@ -27,11 +27,7 @@ struct Rig {
 }
 
 fn rig() -> Rig {
-    let spec = |name: &str, dtype, dims: &[i64]| TensorSpec {
-        name: name.into(),
-        dtype,
-        dims: dims.iter().map(|&dim| Dim::from_wire(dim).unwrap()).collect(),
-    };
+    let spec = TensorSpec::of;
     let signature = Signature {
         inputs: vec![
             spec("x", DType::F32, &[-1, 2]),
