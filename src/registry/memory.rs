@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::heap;
+
 /// Tells loads that ran alone from those that ran beside others.
 #[derive(Debug, Default)]
 pub struct Loads {
@@ -21,6 +23,7 @@ pub struct Measure<'a> {
     number: u64,
     /// Resident memory at its begin, where no other load was under way.
     before: Option<u64>,
+    _heap: heap::Loading,
 }
 
 impl Loads {
@@ -28,7 +31,8 @@ impl Loads {
         let ended = self.ended.load(Ordering::SeqCst);
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let alone = ended + 1 == number;
-        Measure { loads: self, number, before: alone.then(resident_bytes).flatten() }
+        let before = alone.then(resident_bytes).flatten();
+        Measure { loads: self, number, before, _heap: heap::Loading::begin() }
     }
 }
 
