@@ -109,6 +109,7 @@ fn config() -> DriftConfig {
         sample_percent: 100.0,
         snapshot_seconds: 10,
         exact_rows: 5000,
+        quantiles: false,
     }
 }
 

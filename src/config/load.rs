@@ -261,6 +261,7 @@ fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
         sample_percent,
         snapshot_seconds: within("snapshot_seconds", written.snapshot_seconds, 10, 1, 86_400)?,
         exact_rows: within("exact_rows", written.exact_rows, 5000, 0, 10_000)? as usize,
+        quantiles: written.quantiles.unwrap_or(false),
     })
 }
 
@@ -359,7 +360,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 42);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 43);
     }
 
     #[test]

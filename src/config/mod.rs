@@ -148,6 +148,8 @@ pub struct DriftConfig {
     pub snapshot_seconds: u64,
     /// Rows of a window whose raw values are kept, where the profile has samples; 0 keeps none.
     pub exact_rows: usize,
+    /// Whether windows have quantiles of their numbers.
+    pub quantiles: bool,
 }
 
 /// Who is told when an alert begins or ends, and how patiently.

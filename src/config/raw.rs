@@ -59,6 +59,7 @@ pub struct Drift {
     pub sample_percent: Option<f64>,
     pub snapshot_seconds: Option<u64>,
     pub exact_rows: Option<u64>,
+    pub quantiles: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -13,6 +13,7 @@ use super::categories::{Categories, Known};
 use super::contingency::{ChiSquare, chi_square};
 use super::divergence::{self, Base};
 use super::moments::Moments;
+use super::sketch::Sketch;
 
 /// Least values in a window for an alarm: with fewer, chance alone looks like drift.
 pub const COUNT_MIN: u64 = 500;
@@ -59,6 +60,7 @@ impl Reference {
             counts,
             moments: Moments::default(),
             quality: Quality::default(),
+            sketch: None,
         }
     }
 
@@ -109,9 +111,16 @@ pub struct Accumulator {
     counts: Counts,
     moments: Moments,
     quality: Quality,
+    sketch: Option<Box<Sketch>>,
 }
 
 impl Accumulator {
+    /// Sees quantiles, too, if it is of numbers.
+    pub fn sketching(mut self) -> Self {
+        self.sketch = matches!(self.counts, Counts::Numeric(_)).then(Box::default);
+        self
+    }
+
     /// Adds a number; of a categorical feature, the position of the category (a class index).
     pub fn push(&mut self, value: f64) {
         if value.is_nan() {
@@ -129,6 +138,9 @@ impl Accumulator {
                     *count += 1;
                 }
                 self.moments.push(value);
+                if let Some(sketch) = &mut self.sketch {
+                    sketch.push(value);
+                }
                 let quality = &mut self.quality;
                 if let Some([low, high]) = self.reference.range {
                     quality.below_range += u64::from(value < low);
@@ -167,6 +179,9 @@ impl Accumulator {
         }
         self.moments.merge(&other.moments);
         self.quality.merge(&other.quality);
+        if let (Some(sketch), Some(other)) = (&mut self.sketch, &other.sketch) {
+            sketch.merge(other);
+        }
     }
 
     /// Forgets the window; the memory stays.
@@ -177,6 +192,9 @@ impl Accumulator {
         }
         self.moments = Moments::default();
         self.quality = Quality::default();
+        if let Some(sketch) = &mut self.sketch {
+            sketch.reset();
+        }
     }
 
     pub fn reference(&self) -> &Arc<Reference> {
@@ -218,6 +236,14 @@ impl Accumulator {
         &self.moments
     }
 
+    /// Values that so large shares (0 to 1) of all do not exceed, nearly. Only of what saw every
+    /// value: counts from elsewhere may have come without.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> Option<[f64; N]> {
+        let sketch = self.sketch.as_ref()?;
+        let is_whole = sketch.count() == self.moments.count();
+        sketch.quantiles(shares).filter(|_| is_whole)
+    }
+
     /// Whether all of two values or more were the same number, as of a sensor that hangs.
     pub fn is_constant(&self) -> bool {
         self.moments.count() > 1 && self.moments.min() == self.moments.max()
@@ -232,6 +258,9 @@ pub struct SavedAccumulator {
     counts: Vec<u64>,
     moments: Moments,
     quality: Quality,
+    /// Where quantiles are asked for: [`Sketch::to_text`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sketch: Option<String>,
 }
 
 impl SavedAccumulator {
@@ -256,12 +285,26 @@ impl SavedAccumulator {
 impl Accumulator {
     /// What it has seen. New categories lose their names: they came from requests.
     pub fn save(&self) -> SavedAccumulator {
-        SavedAccumulator { counts: self.counts(), moments: self.moments, quality: self.quality }
+        SavedAccumulator {
+            counts: self.counts(),
+            moments: self.moments,
+            quality: self.quality,
+            sketch: self.sketch.as_ref().map(|sketch| sketch.to_text()),
+        }
     }
 
     /// Adds what was written down; `false` where it does not fit.
     #[must_use]
     pub fn add(&mut self, saved: &SavedAccumulator) -> bool {
+        // Where nobody asks for quantiles here, what others saw of them is not read.
+        let sketch = saved.sketch.as_deref().filter(|_| self.sketch.is_some());
+        let sketch = sketch.map(Sketch::from_text);
+        let agrees = |sketch: &Option<Sketch>| {
+            sketch.as_ref().is_some_and(|sketch| sketch.count() <= saved.moments.count())
+        };
+        if !sketch.as_ref().is_none_or(agrees) {
+            return false;
+        }
         let fits = match &mut self.counts {
             Counts::Numeric(counts) if counts.len() == saved.counts.len() => {
                 counts.iter_mut().zip(&saved.counts).for_each(|(count, more)| *count += more);
@@ -273,6 +316,9 @@ impl Accumulator {
         if fits {
             self.moments.merge(&saved.moments);
             self.quality.merge(&saved.quality);
+            if let (Some(own), Some(Some(sketch))) = (&mut self.sketch, &sketch) {
+                own.merge(sketch);
+            }
         }
         fits
     }

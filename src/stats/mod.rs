@@ -8,7 +8,8 @@
 //! [`embedding`]), of which the window's is a [`reservoir`]; as SciPy and Evidently compute it, for
 //! the background.
 //!
-//! Vectors are reduced to a few numbers first ([`components`]).
+//! Quantiles of a stream are a [`sketch`]'s. Vectors are reduced to a few numbers first
+//! ([`components`]).
 //!
 //! What this room must not know: clocks, locks, models, files.
 
@@ -27,6 +28,7 @@ pub mod multiplicity;
 pub mod performance;
 pub mod reservoir;
 pub mod samples;
+pub mod sketch;
 pub mod tails;
 
 #[cfg(test)]

@@ -122,6 +122,7 @@ pub fn config(registry: &Registry) -> Config {
             sample_percent: 100.0,
             snapshot_seconds: 10,
             exact_rows: 5000,
+            quantiles: false,
         },
         alerts: AlertsConfig {
             webhook: None,

@@ -89,6 +89,15 @@ impl Window {
         self
     }
 
+    /// Sees quantiles of numeric features and outputs, too.
+    pub fn sketching(mut self) -> Self {
+        for watched in [&mut self.features, &mut self.outputs] {
+            let all = std::mem::take(&mut watched.accumulators).into_iter();
+            watched.accumulators = all.map(Accumulator::sketching).collect();
+        }
+        self
+    }
+
     /// Before the tensors of a request whose raw values are to be kept: its rows, and a random key
     /// for each.
     pub fn make_room(&mut self, rows: usize, key: impl FnMut() -> u64) {

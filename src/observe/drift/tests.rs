@@ -18,6 +18,7 @@ const CONFIG: DriftConfig = DriftConfig {
     sample_percent: 100.0,
     snapshot_seconds: 10,
     exact_rows: 5000,
+    quantiles: false,
 };
 
 const MANIFEST: &str = r#"

@@ -76,6 +76,7 @@ impl Watched {
         now: Instant,
     ) -> Result<Self> {
         let empty = Window::new(profile, contract)?.keeping(profile, config.exact_rows);
+        let empty = if config.quantiles { empty.sketching() } else { empty };
         Ok(Self {
             id: id.clone(),
             profile: profile.clone(),

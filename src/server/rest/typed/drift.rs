@@ -18,6 +18,7 @@ use super::super::path::ModelPath;
 use super::super::{Door, reply};
 use super::exact::{self, DriftExact, ExactScores};
 use super::outcome::{Caller, FormatQuery, csv, report, text};
+use super::quantiles::{self, Quantiles};
 use crate::error::{Error, quoted};
 use crate::model::profile::Feature;
 use crate::service::{DriftReport, DriftSnapshot, DriftStatus, DriftVerdict, FeatureReport};
@@ -116,6 +117,9 @@ pub struct Distribution {
     std: Option<f64>,
     min: Option<f64>,
     max: Option<f64>,
+    /// With `drift.quantiles`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantiles: Option<Quantiles>,
 }
 
 /// Distances of the last complete window from training.
@@ -304,6 +308,12 @@ impl From<DriftReport> for Drift {
     }
 }
 
+impl DriftFeature {
+    fn quantiles(&self) -> Option<&Quantiles> {
+        self.current.as_ref()?.quantiles.as_ref()
+    }
+}
+
 impl From<FeatureReport> for DriftFeature {
     fn from(report: FeatureReport) -> Self {
         let shares = |counts: &[u64]| {
@@ -322,11 +332,13 @@ impl From<FeatureReport> for DriftFeature {
                     std: Some(feature.std_pop),
                     min: Some(feature.min),
                     max: Some(feature.max),
+                    quantiles: None,
                 },
             ),
             Feature::Categorical(_) => {
                 let (mean, std, min, max) = (None, None, None, None);
-                let reference = Distribution { shares: reference, mean, std, min, max };
+                let quantiles = None;
+                let reference = Distribution { shares: reference, mean, std, min, max, quantiles };
                 ("categorical", None, None, reference)
             }
         };
@@ -339,6 +351,7 @@ impl From<FeatureReport> for DriftFeature {
                 std: moments.std_pop(),
                 min: moments.min(),
                 max: moments.max(),
+                quantiles: Quantiles::of(seen),
             }
         });
         let status = match verdict {
@@ -408,8 +421,8 @@ impl From<DriftReport> for Quality {
     }
 }
 
-/// One line a feature; names are quoted where they need it. Raw values, where they are kept, have
-/// columns of their own, the last ones.
+/// One line a feature; names are quoted where they need it. Raw values and quantiles, where they
+/// are asked for, have columns of their own, the last ones.
 fn drift_csv(drift: &Drift) -> String {
     let mut header = "feature,status,rows,psi,psi_floor,psi_limit,kl,js,hellinger,total_variation,\
                       chi2_p,reasons"
@@ -418,6 +431,11 @@ fn drift_csv(drift: &Drift) -> String {
         header += exact::COLUMNS;
     }
     let lists = [("", &drift.features), ("output:", &drift.outputs)];
+    let mut all = lists.iter().flat_map(|(_, list)| list.iter());
+    let has_quantiles = all.any(|feature| feature.quantiles().is_some());
+    if has_quantiles {
+        header += quantiles::COLUMNS;
+    }
     let lines = lists.iter().flat_map(|(prefix, list)| {
         list.iter().map(move |feature| {
             let mut cells = vec![
@@ -437,6 +455,9 @@ fn drift_csv(drift: &Drift) -> String {
             cells.push(feature.reasons.join("; "));
             if drift.exact.is_some() {
                 cells.extend(exact::cells(feature.exact.as_ref()));
+            }
+            if has_quantiles {
+                cells.extend(Quantiles::cells(feature.quantiles()));
             }
             cells
         })

@@ -7,6 +7,7 @@ pub mod labels;
 pub mod latency;
 mod outcome;
 pub mod performance;
+mod quantiles;
 mod request;
 mod response;
 pub mod traffic;
