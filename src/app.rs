@@ -58,7 +58,7 @@ pub struct Loaded {
     pub engines: Engines,
 }
 
-/// Probes the engines and starts to load the registry. Tools that do not serve measure no drift
+/// Looks for the engines and starts to load the registry. Tools that do not serve measure no drift
 /// and keep nothing.
 pub fn load(
     registry: &RegistryConfig,
@@ -72,7 +72,7 @@ pub fn load(
     if let Some(error) = engines.onnxruntime_missing() {
         tracing::warn!(
             reason = %error,
-            engines = %engines.available().join(", "),
+            engines = %engines.others().join(", "),
             "onnxruntime is not available"
         );
     }

@@ -17,7 +17,7 @@ mod tract;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -89,18 +89,23 @@ pub trait Session: Send {
     }
 }
 
-/// The engines of this process, probed once at start. A clone is a handle to the same ones.
+type Open = Box<dyn FnOnce() -> Result<Arc<dyn Backend>> + Send>;
+/// An engine that is opened when the first model wants it: a process without such models has none
+/// of its threads and memory.
+type Opened = LazyLock<Result<Arc<dyn Backend>>, Open>;
+
+/// The engines of this process, looked for once at start. A clone is a handle to the same ones.
 #[derive(Clone)]
 pub struct Engines {
     default: BackendChoice,
     identity: Arc<dyn Backend>,
-    onnxruntime: Result<Arc<dyn Backend>>,
+    onnxruntime: Result<Arc<Opened>>,
     tract: Result<Arc<dyn Backend>>,
     candle: Result<Arc<dyn Backend>>,
 }
 
 impl Engines {
-    /// Loads ONNX Runtime from the first of `candidates` that is there, and sets up the others.
+    /// Finds ONNX Runtime at the first of `candidates` that is there, and sets up the others.
     ///
     /// `default` is what a model gets that asks for "auto".
     /// Models may have it load `operators`, by their names.
@@ -112,7 +117,7 @@ impl Engines {
         Self {
             default,
             identity: Arc::new(identity::Identity),
-            onnxruntime: probe_onnxruntime(candidates, operators),
+            onnxruntime: probe_onnxruntime(candidates, operators).map(Arc::new),
             tract: probe_tract(),
             candle: probe_candle(),
         }
@@ -129,24 +134,27 @@ impl Engines {
         match wish {
             BackendChoice::Candle => self.candle.as_ref().map_err(Error::clone),
             BackendChoice::Identity => Ok(&self.identity),
-            BackendChoice::Onnxruntime => self.onnxruntime.as_ref().map_err(Error::clone),
+            BackendChoice::Onnxruntime => self.onnxruntime().map_err(Error::clone),
             BackendChoice::Tract => self.tract.as_ref().map_err(Error::clone),
             BackendChoice::Auto => {
                 let both = |error: &Error| error.clone();
-                self.onnxruntime.as_ref().or(self.tract.as_ref()).map_err(both)
+                self.onnxruntime().or(self.tract.as_ref()).map_err(both)
             }
         }
     }
 
-    /// Why ONNX Runtime does not serve, where it does not.
+    fn onnxruntime(&self) -> std::result::Result<&Arc<dyn Backend>, &Error> {
+        self.onnxruntime.as_ref().and_then(|opened| LazyLock::force(opened).as_ref())
+    }
+
+    /// Why ONNX Runtime does not serve, where it is not there.
     pub fn onnxruntime_missing(&self) -> Option<&Error> {
         self.onnxruntime.as_ref().err()
     }
 
-    /// The names of the engines that can serve.
-    pub fn available(&self) -> Vec<&'static str> {
-        let found =
-            [&self.onnxruntime, &self.tract, &self.candle].map(|engine| engine.as_ref().ok());
+    /// The names of the engines beside ONNX Runtime that can serve.
+    pub fn others(&self) -> Vec<&'static str> {
+        let found = [&self.tract, &self.candle].map(|engine| engine.as_ref().ok());
         found.into_iter().flatten().chain([&self.identity]).map(|engine| engine.name()).collect()
     }
 }
@@ -155,15 +163,22 @@ impl Engines {
 fn probe_onnxruntime(
     candidates: &[PathBuf],
     operators: &BTreeMap<String, PathBuf>,
-) -> Result<Arc<dyn Backend>> {
-    onnxruntime::OnnxRuntime::find(candidates, operators).map(|engine| Arc::new(engine) as _)
+) -> Result<Opened> {
+    let (library, operators) = (onnxruntime::find(candidates)?, operators.clone());
+    Ok(LazyLock::new(Box::new(move || {
+        let opened = onnxruntime::OnnxRuntime::open(&library, operators);
+        if let Err(error) = &opened {
+            tracing::warn!(reason = %error, "onnxruntime is not available");
+        }
+        opened.map(|engine| Arc::new(engine) as _)
+    })))
 }
 
 #[cfg(not(feature = "onnxruntime"))]
 fn probe_onnxruntime(
     _candidates: &[PathBuf],
     _operators: &BTreeMap<String, PathBuf>,
-) -> Result<Arc<dyn Backend>> {
+) -> Result<Opened> {
     Err(Error::unsupported("this build has no onnxruntime engine (feature `onnxruntime`)"))
 }
 

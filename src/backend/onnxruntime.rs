@@ -38,37 +38,28 @@ pub struct OnnxRuntime {
     operators: BTreeMap<String, PathBuf>,
 }
 
+/// The library: the first candidate that exists.
+pub fn find(candidates: &[PathBuf]) -> Result<PathBuf> {
+    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+        Error::unsupported(
+            "the ONNX Runtime library was not found; `make onnxruntime` fetches it, or give \
+             --onnxruntime PATH",
+        )
+    })
+}
+
 impl OnnxRuntime {
-    /// Loads the library from the first candidate that exists.
-    pub fn find(candidates: &[PathBuf], operators: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let Some(path) = candidates.iter().find(|path| path.is_file()) else {
-            return Err(Error::unsupported(
-                "the ONNX Runtime library was not found; `make onnxruntime` fetches it, or give \
-                 --onnxruntime PATH",
-            ));
-        };
-        let environment = Self::open(path).map_err(|error| {
+    /// Loads the library, once in a process. Models may name `operators`.
+    pub fn open(library: &Path, operators: BTreeMap<String, PathBuf>) -> Result<Self> {
+        let environment = environment(library).map_err(|error| {
             Error::unsupported(format!(
                 "the ONNX Runtime library {} can not be used: {}",
-                path.display(),
+                library.display(),
                 one_line(&error)
             ))
         })?;
-        Ok(Self { environment, operators: operators.clone() })
-    }
-
-    fn open(path: &Path) -> std::result::Result<Environment, String> {
-        let builder = ort::init_from(path).map_err(|error| error.to_string())?;
-        let environment = builder
-            .with_name("galen")
-            .with_telemetry(false)
-            .with_global_thread_pool(shared_threads().map_err(|error| error.to_string())?)
-            .build()
-            .map_err(|error| error.to_string())?;
-        // Engine messages can quote model internals; failures come back as errors anyway.
-        environment.set_log_level(LogLevel::Fatal);
-        tracing::info!(library = %path.display(), "onnxruntime loaded");
-        Ok(environment)
+        tracing::info!(library = %library.display(), "onnxruntime loaded");
+        Ok(Self { environment, operators })
     }
 
     /// The libraries of operators that a model names. The model says which, the server says where.
@@ -85,6 +76,19 @@ impl OnnxRuntime {
         };
         options.operators.iter().map(path).collect()
     }
+}
+
+fn environment(library: &Path) -> std::result::Result<Environment, String> {
+    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
+    let environment = builder
+        .with_name("galen")
+        .with_telemetry(false)
+        .with_global_thread_pool(shared_threads().map_err(|error| error.to_string())?)
+        .build()
+        .map_err(|error| error.to_string())?;
+    // Engine messages can quote model internals; failures come back as errors anyway.
+    environment.set_log_level(LogLevel::Fatal);
+    Ok(environment)
 }
 
 impl Backend for OnnxRuntime {

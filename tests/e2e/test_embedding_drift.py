@@ -66,7 +66,7 @@ def profiled(registry, model: str, files, texts: list[str], tmp_path) -> dict:
     with data.open("w", newline="") as file:
         csv.writer(file).writerows([["text"], *[[text] for text in texts]])
     flags = ["--data", str(data), "--models", str(registry.path)]
-    outcome = run("profile", model, *flags, cwd=tmp_path, timeout=120)
+    outcome = run("profile", model, *flags, cwd=tmp_path, timeout=240)
     assert outcome.returncode == 0, outcome.stderr
     return json.loads((folder / "profile.json").read_text())
 
@@ -99,7 +99,7 @@ def settings(path):
     (path / "galen.toml").write_text(f"[drift]\nwindow_rows = {WINDOW}\n")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_as_long_but_of_other_words(registry, start, tmp_path, figures):
     """The same sentences, ciphered: their length says nothing, their embeddings do."""
     files = REPOSITORY / "tests" / "transformers" / "modernbert-embedding"
@@ -139,7 +139,7 @@ def test_as_long_but_of_other_words(registry, start, tmp_path, figures):
     assert not any("unit" in reason for name in PROJECTED[1:] for reason in outputs(report)[name]["reasons"])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_texts_of_another_kind(registry, start, tmp_path, figures):
     """all-MiniLM-L6-v2 with a profile of the 200 golden texts, cut after two sentences for time."""
     if not (WEIGHTS / ".minilm").is_file():

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CLIENTS = Path(__file__).with_name("kserve_clients.py")
 
 
+@pytest.mark.timeout(300)
 def test_kserve_clients(figures):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--quiet", CLIENTS],

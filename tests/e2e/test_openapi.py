@@ -22,7 +22,7 @@ ALWAYS = [
     "content_type_conformance",
     "response_schema_conformance",
 ]
-TIME_MAX_S = 90
+TIME_MAX_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,7 @@ def small(tmp_path_factory):
     ],
     ids=["what fits", "what does not fit", "what fits is taken", "integers in every notation"],
 )
+@pytest.mark.timeout(TIME_MAX_S + 30)
 def test_generated_requests(small, tmp_path, mode, checks, flags):
     """The same requests each time: the generator is told to leave nothing to chance."""
     command = [SCHEMATHESIS, "run", f"http://{small.http}/openapi.json", "--no-color"]
