@@ -158,7 +158,7 @@ const BANS: &[Ban] = &[
             "stats/",
             "observe/drift/judge.rs",
             "observe/performance/judge.rs",
-            "server/webhook/retry.rs",
+            "server/outgoing/retry.rs",
         ]),
         tests: Tests::Free,
         reason: "decisions are pure: the caller says what time it is, so a test can too",

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::raw::{self, File, Overlay};
 use super::{
-    Address, AlertsConfig, Config, ControlMode, DriftConfig, Limits, LogConfig, LogFormat,
-    RegistryConfig, ServerConfig, Webhook, library,
+    Address, AlertsConfig, Config, ControlMode, DriftConfig, HttpAddress, Limits, LogConfig,
+    LogFormat, RegistryConfig, ServerConfig, library,
 };
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::ModelName;
@@ -268,7 +268,8 @@ fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
 /// The empty address is none.
 fn alerts(webhook: Option<String>, written: &raw::Alerts) -> Result<AlertsConfig> {
     let webhook = webhook.as_deref().or(written.webhook.as_deref());
-    let webhook = webhook.filter(|text| !text.is_empty()).map(Webhook::parse).transpose()?;
+    let webhook = webhook.filter(|text| !text.is_empty());
+    let webhook = webhook.map(|text| HttpAddress::parse("alerts.webhook", text)).transpose()?;
     let retries = written.retries.unwrap_or(8);
     let attempts = u32::try_from(retries).ok().filter(|retries| *retries <= RETRIES_LIMIT);
     let wrong = || Error::invalid(format!("alerts.retries: expected 0 to {RETRIES_LIMIT}"));

@@ -4,10 +4,10 @@
 //! Two steps: [`raw`] is what was written, all optional; [`Config`] is what is meant. Only this
 //! room reads the environment and the configuration file.
 
+mod http_address;
 mod library;
 mod load;
 pub mod raw;
-mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use http_address::HttpAddress;
 pub use load::toml_from_str;
 pub use raw::Overlay;
-pub use webhook::Webhook;
 
 use crate::model::ModelName;
 use crate::model::manifest::BackendChoice;
@@ -156,7 +156,7 @@ pub struct DriftConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertsConfig {
     /// `None`: nobody.
-    pub webhook: Option<Webhook>,
+    pub webhook: Option<HttpAddress>,
     /// For one attempt, from the connection to the answer's head.
     pub timeout: Duration,
     /// Attempts after the first one.

@@ -4,7 +4,7 @@
 //! unclear; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `dashboard` is the pages that
 //! people see on the first; `scrape` is the metrics port; `webhook` is the one door that only goes
-//! out, for alerts.
+//! out, for alerts, over what `outgoing` has.
 //! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
 //! `log_settings`, `trace_settings` and `time`.
 
@@ -16,6 +16,7 @@ mod inflow;
 pub mod layers;
 pub mod listen;
 mod log_settings;
+mod outgoing;
 mod parameters;
 mod patience;
 pub mod rest;

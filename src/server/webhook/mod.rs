@@ -3,35 +3,27 @@
 //!
 //! A bounded queue and a thread with a runtime of its own: whoever tells of an alert never waits
 //! for the receiver. What it does not take is sent again, with growing pauses, and after some
-//! attempts dropped; `retry` decides. One message at a time, so that an end never overtakes its
-//! beginning. Without TLS: `http` only.
+//! attempts dropped; `outgoing::retry` decides. One message at a time, so that an end never
+//! overtakes its beginning.
 
 mod message;
-mod retry;
 
 use std::cell::Cell;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{AlertsConfig, Webhook};
-use crate::error::{Error, Result};
+use super::outgoing::retry::{self, Answer, Next, Patience};
+use super::outgoing::{self, Post};
+use crate::config::{AlertsConfig, HttpAddress};
+use crate::error::Result;
 use crate::event::{Alarm, AlertChanged};
-use retry::{Answer, Next};
 
 /// Messages that wait. Three alerts of each version may change at once; a receiver that is away for
 /// longer learns the rest from the next change.
 const QUEUE: usize = 256;
-const AGENT: &str = concat!("galen/", env!("CARGO_PKG_VERSION"));
 
 /// What became of a message, or of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,34 +76,25 @@ pub fn start(
     count: Count,
     stop: watch::Receiver<bool>,
 ) -> Result<Option<Arc<dyn Alarm>>> {
-    let Some(webhook) = config.webhook.clone() else { return Ok(None) };
-    let failed = |error: std::io::Error| {
-        Error::internal("the webhook thread could not be started").with_detail(error)
-    };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let Some(address) = config.webhook.clone() else { return Ok(None) };
     let (queue, waiting) = mpsc::channel(QUEUE);
     let courier = Courier {
-        webhook,
-        config: config.clone(),
+        address,
+        patience: Patience { retries: config.retries, backoff: config.backoff },
+        timeout: config.timeout,
         count: Arc::clone(&count),
         in_hand: Cell::new(0),
     };
-    std::thread::Builder::new()
-        .name("galen-webhook".to_owned())
-        .spawn(move || {
-            runtime.block_on(courier.run(waiting, stop));
-            // A look-up of a name may hang: nobody waits for it.
-            runtime.shutdown_background();
-        })
-        .map_err(failed)?;
+    outgoing::start("galen-webhook", move || courier.run(waiting, stop))?;
     Ok(Some(Arc::new(Sender { queue, count })))
 }
 
 /// Brings messages, one after another.
 struct Courier {
-    webhook: Webhook,
-    config: AlertsConfig,
+    address: HttpAddress,
+    patience: Patience,
+    /// For one attempt.
+    timeout: Duration,
     count: Count,
     /// Messages taken from the queue and not yet done with: one, or none.
     in_hand: Cell<u64>,
@@ -156,7 +139,7 @@ impl Courier {
         for attempt in 0.. {
             let (answer, said) = self.attempt(body.clone()).await;
             let (now, random) = (Instant::now(), fastrand::f64());
-            match retry::next(&self.config, attempt, answer, now, random) {
+            match retry::next(self.patience, attempt, answer, now, random) {
                 Next::Done => {
                     (self.count)(Outcome::Delivered);
                     return;
@@ -179,33 +162,43 @@ impl Courier {
 
     /// One POST, and what there is to say of it.
     async fn attempt(&self, body: Bytes) -> (Answer, String) {
-        match tokio::time::timeout(self.config.timeout, self.post(body)).await {
-            Ok(Ok(status)) => (Answer::of(status.as_u16()), format!("status {status}")),
-            Ok(Err(error)) => (Answer::Failed, error.to_string()),
-            Err(_) => (Answer::Failed, "no answer in time".to_owned()),
+        let post = Post {
+            address: &self.address,
+            content_type: "application/json",
+            body,
+            timeout: self.timeout,
+        };
+        match post.send().await {
+            Ok(reply) => {
+                let answer = answer(reply.status.as_u16(), reply.retry_after);
+                (answer, format!("status {}", reply.status))
+            }
+            Err(error) => (Answer::Failed(None), error),
         }
     }
+}
 
-    async fn post(
-        &self,
-        body: Bytes,
-    ) -> std::result::Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
-        let Webhook { host, port, target } = &self.webhook;
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::post(target.as_str())
-            .header(HOST, self.webhook.authority())
-            .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
-        let (mut answer, mut connection) = (pin!(sender.send_request(request)), pin!(connection));
-        // The connection works as long as it is waited for; it may end with the answer in it.
-        tokio::select! {
-            answer = &mut answer => Ok(answer?.status()),
-            ended = &mut connection => {
-                ended?;
-                Ok(answer.await?.status())
-            }
-        }
+/// By the status of HTTP. A redirection is not followed: the address is the operator's.
+fn answer(status: u16, retry_after: Option<Duration>) -> Answer {
+    match status {
+        200..=299 => Answer::Taken,
+        408 | 425 | 429 | 500..=599 => Answer::Failed(retry_after),
+        _ => Answer::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_is_busy_or_broken_is_asked_again() {
+        let of = |status| answer(status, None);
+        assert!([200, 202, 204].map(of).iter().all(|answer| *answer == Answer::Taken));
+        let failed = Answer::Failed(None);
+        assert!([408, 429, 500, 503].map(of).iter().all(|answer| *answer == failed));
+        assert!([301, 307, 400, 401, 404, 413].map(of).iter().all(|a| *a == Answer::Refused));
+        let after = Some(Duration::from_secs(3));
+        assert_eq!(answer(429, after), Answer::Failed(after));
     }
 }

@@ -1,5 +1,5 @@
-//! The address that alerts are posted to. Only `http://`: Galen has no TLS; whoever needs it sends
-//! to a relay on the same host.
+//! An address that Galen posts to. Only `http://`: Galen has no TLS; whoever needs it sends to a
+//! relay on the same host.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// An `http://` address in its parts.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Webhook {
+pub struct HttpAddress {
     /// A name or an address, without the brackets of IPv6.
     pub host: String,
     pub port: u16,
@@ -15,11 +15,11 @@ pub struct Webhook {
     pub target: String,
 }
 
-impl Webhook {
-    /// Reads `http://HOST[:PORT][/PATH]`. The error does not repeat the address.
-    pub fn parse(text: &str) -> Result<Self> {
+impl HttpAddress {
+    /// Reads `http://HOST[:PORT][/PATH]`. The error names the key and does not repeat the address.
+    pub fn parse(key: &str, text: &str) -> Result<Self> {
         let wrong = |what: &str| {
-            Error::invalid(format!("alerts.webhook: expected http://HOST[:PORT][/PATH]; {what}"))
+            Error::invalid(format!("{key}: expected http://HOST[:PORT][/PATH]; {what}"))
         };
         let Some(rest) = text.strip_prefix("http://") else {
             return Err(wrong("only http:// is spoken, send to a relay on this host for TLS"));
@@ -56,7 +56,7 @@ impl Webhook {
 }
 
 /// Without the path.
-impl fmt::Debug for Webhook {
+impl fmt::Debug for HttpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}", self.authority())
     }
@@ -74,9 +74,9 @@ mod tests {
             ("http://[::1]/x", "[::1]:80", "/x"),
             ("http://[::1]:8080?y", "[::1]:8080", "/?y"),
         ] {
-            let webhook = Webhook::parse(text).unwrap();
-            assert_eq!((&*webhook.authority(), &*webhook.target), (authority, target), "{text}");
-            assert!(!format!("{webhook:?}").contains("key"));
+            let address = HttpAddress::parse("x", text).unwrap();
+            assert_eq!((&*address.authority(), &*address.target), (authority, target), "{text}");
+            assert!(!format!("{address:?}").contains("key"));
         }
     }
 
@@ -96,7 +96,7 @@ mod tests {
             "http://[::1/secret",
             "http://[::1]secret",
         ] {
-            let error = Webhook::parse(text).unwrap_err();
+            let error = HttpAddress::parse("alerts.webhook", text).unwrap_err();
             assert!(error.message().starts_with("alerts.webhook: expected http://"), "{text}");
             assert!(!error.message().contains("secret"), "{text}: {error}");
         }
