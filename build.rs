@@ -1,7 +1,8 @@
 //! Compiles `proto/` to Rust, with no `protoc` on the machine.
 //!
 //! Generated are the servers, the clients that the tests use (without a transport of their own),
-//! and the descriptors that reflection gives out.
+//! and the descriptors that reflection gives out; and, apart from these, the messages that spans
+//! travel in.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ const PROTOS: [&str; 4] = [
     "proto/feedback.proto",
 ];
 
+/// What it imports comes with it.
+const OTLP: [&str; 1] = ["opentelemetry/proto/collector/trace/v1/trace_service.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=proto");
@@ -28,5 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .codec_path("crate::server::grpc::codec::MessageCodec")
         .compile_fds(descriptors)?;
+    // Their comments are not written for rustdoc.
+    prost_build::Config::new()
+        .disable_comments(["."])
+        .include_file("otlp.rs")
+        .compile_fds(protox::compile(OTLP, ["proto"])?)?;
     Ok(())
 }

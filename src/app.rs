@@ -2,7 +2,7 @@
 //!
 //! Up: engines, metrics, registry (loading goes on in the background), doors. Down: readiness
 //! falls, the doors stay open for a configured moment so that balancers can turn away, then they
-//! close and accepted work finishes, within a limit.
+//! close and accepted work finishes, within a limit; spans that still wait go out last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::backend::Engines;
-use crate::config::{Address, Config, DriftConfig, Limits, RegistryConfig, ServerConfig};
+use crate::config::{
+    Address, Config, DriftConfig, Limits, OtlpConfig, RegistryConfig, ServerConfig,
+};
 use crate::error::Result;
-use crate::event::Alarm;
+use crate::event::{Alarm, Tracer};
 use crate::observe::alerts::Alerts;
 use crate::observe::drift::Drift;
 use crate::observe::hub::Hub;
@@ -25,10 +27,11 @@ use crate::registry::{Manager, Progress};
 use crate::server::grpc::GrpcConfig;
 use crate::server::layers::Layered;
 use crate::server::listen::{Listener, serve};
+use crate::server::otlp::{self, Exporting, Tracing};
 use crate::server::rest::RestConfig;
 use crate::server::shared_memory::Regions;
 use crate::server::webhook::Outcome;
-use crate::server::{dashboard, grpc, rest, scrape, webhook};
+use crate::server::{dashboard, grpc, layers, rest, scrape, webhook};
 use crate::service::Service;
 
 /// Where the doors are; `None` for one that is shut.
@@ -46,6 +49,8 @@ pub struct App {
     addresses: Addresses,
     doors: JoinSet<()>,
     stop: watch::Sender<bool>,
+    /// Where spans go out.
+    exporting: Option<Exporting>,
     shutdown_delay: Duration,
     shutdown_timeout: Duration,
 }
@@ -66,6 +71,7 @@ pub fn load(
     readiness_strict: bool,
     metrics: Arc<Metrics>,
     alarm: Option<Arc<dyn Alarm>>,
+    tracer: Option<Arc<dyn Tracer>>,
     log: LogControl,
 ) -> Result<Loaded> {
     let engines = Engines::probe(registry.backend, &registry.onnxruntime, &registry.operators);
@@ -88,7 +94,8 @@ pub fn load(
         Drift::start(*drift, &registry.state, Arc::clone(&metrics), Arc::clone(&alerts))
     };
     let drift = drift.map(start).transpose()?;
-    let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone(), alerts };
+    let hub =
+        Hub { metrics, statistics: Arc::clone(&statistics), drift: drift.clone(), alerts, tracer };
     let manager = Manager::start(registry, engines.clone(), Arc::new(hub))?;
     let progress = manager.progress.clone();
     let service = Service::new(manager, statistics, drift, log, readiness_strict);
@@ -108,12 +115,14 @@ impl App {
         let count = Arc::clone(&metrics);
         let count = Arc::new(move |outcome: Outcome| count.notification(outcome.label(), 1));
         let alarm = webhook::start(&config.alerts, count, stopped.clone())?;
+        let (tracing, exporting) = spans(&config.otlp, &metrics)?.unzip();
         let Loaded { service, progress, .. } = load(
             &config.registry,
             Some(&config.drift),
             server.readiness_strict,
             Arc::clone(&metrics),
             alarm,
+            tracing.as_ref().map(Tracing::tracer),
             log,
         )?;
         let mut doors = JoinSet::new();
@@ -136,7 +145,7 @@ impl App {
             let listener = Listener::bind(address).await?;
             let bound = announce(door, listener.local_address());
             warn_if_public(door, address);
-            let service = Layered::new(router, door, limits);
+            let service = Layered::new(router, door, limits, tracing.clone());
             doors.spawn(serve(listener, service, limits, stopped.clone()));
             Ok(bound)
         };
@@ -153,7 +162,7 @@ impl App {
                 regions,
             };
             let router = grpc::routes(service.clone(), &config);
-            addresses.grpc = Some(open("grpc", address, router).await?);
+            addresses.grpc = Some(open(layers::GRPC, address, router).await?);
         }
         Ok(Self {
             service,
@@ -161,6 +170,7 @@ impl App {
             addresses,
             doors,
             stop,
+            exporting,
             shutdown_delay: server.shutdown_delay,
             shutdown_timeout: server.shutdown_timeout,
         })
@@ -186,6 +196,9 @@ impl App {
         let closed = async { while self.doors.join_next().await.is_some() {} };
         let drained = tokio::time::timeout(self.shutdown_timeout, closed).await.is_ok();
         self.service.keep_statistics();
+        if let Some(exporting) = self.exporting {
+            exporting.end().await;
+        }
         if drained {
             tracing::info!("shut down");
         } else {
@@ -193,6 +206,16 @@ impl App {
         }
         drained
     }
+}
+
+/// The way out of spans, where there is one; its counts are there from the start.
+fn spans(config: &OtlpConfig, metrics: &Arc<Metrics>) -> Result<Option<(Tracing, Exporting)>> {
+    if config.endpoint.is_some() {
+        otlp::Outcome::ALL.iter().for_each(|outcome| metrics.spans(outcome.label(), 0));
+    }
+    let count = Arc::clone(metrics);
+    let count = move |outcome: otlp::Outcome, spans| count.spans(outcome.label(), spans);
+    otlp::start(config, Arc::new(count))
 }
 
 fn rest_config(server: &ServerConfig, limits: &Limits, regions: Regions) -> RestConfig {

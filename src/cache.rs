@@ -93,7 +93,8 @@ impl VersionCache {
         let guard = match found.map_err(|_| Error::deadline())? {
             Ok(kept) => {
                 let outputs = kept.outputs.clone();
-                let answer = Computed { outputs, timings: Timings::default(), batch_rows: 0 };
+                let (timings, runs) = (Timings::default(), Vec::new());
+                let answer = Computed { outputs, timings, batch_rows: 0, runs };
                 return Ok((answer, CacheLookedUp { hit: true, time: begun.elapsed() }));
             }
             // Dropped without an answer, it lets the next of the waiting ones compute.
@@ -156,7 +157,8 @@ mod tests {
     }
 
     fn computed(data: &[u8]) -> Computed {
-        Computed { outputs: vec![bytes(data)], timings: Timings::default(), batch_rows: 1 }
+        let (timings, runs) = (Timings::default(), Vec::new());
+        Computed { outputs: vec![bytes(data)], timings, batch_rows: 1, runs }
     }
 
     async fn ask(cache: &VersionCache, input: &[u8], output: &[u8]) -> (Vec<u8>, bool) {

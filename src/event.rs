@@ -2,10 +2,10 @@
 //! listens. `observe` is the one listener today.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::Result;
-use crate::infer::{Timings, TokenCount};
+use crate::infer::{SpanId, Timings, TokenCount};
 use crate::model::performance::Outcome;
 use crate::model::{Contract, ModelId, Profile};
 use crate::tensor::Tensor;
@@ -80,6 +80,23 @@ pub struct BatchExecuted {
     pub tokens: TokenCount,
 }
 
+/// The engine ran, for at least one request whose spans are recorded.
+#[derive(Clone, Debug)]
+pub struct BatchTraced {
+    pub span: SpanId,
+    /// When it left the queue.
+    pub begun: Instant,
+    /// The queue's part is 0.
+    pub timings: Timings,
+    pub rows: usize,
+    pub requests: usize,
+    /// Spans of its requests, as far as they are recorded: the first of them.
+    pub members: Vec<SpanId>,
+    /// More such requests.
+    pub members_left_out: usize,
+    pub failed: bool,
+}
+
 /// Where a version stands was changed.
 #[derive(Clone, Debug)]
 pub struct VersionStateChanged {
@@ -142,6 +159,12 @@ pub trait Alarm: Send + Sync {
     fn alert_changed(&self, change: AlertChanged);
 }
 
+/// Hears of engine runs whose spans are recorded. Calls come from the threads that run engines:
+/// they must not block.
+pub trait Tracer: Send + Sync {
+    fn batch_traced(&self, id: &ModelId, batch: BatchTraced);
+}
+
 /// Hears what happens to one version. Calls come from the hot path: they must not block.
 pub trait VersionSink: Send + Sync {
     /// A request was admitted to the queue.
@@ -149,6 +172,9 @@ pub trait VersionSink: Send + Sync {
     /// `requests` left the queue, to run or to be dropped.
     fn requests_dequeued(&self, requests: usize);
     fn batch_executed(&self, batch: BatchExecuted);
+    /// Beside [`VersionSink::batch_executed`], or in its place where the run failed; only where a
+    /// request's spans are recorded.
+    fn batch_traced(&self, _batch: BatchTraced) {}
     fn cache_looked_up(&self, lookup: CacheLookedUp);
     fn shadow_compared(&self, comparison: ShadowCompared);
     fn request_completed(&self, request: RequestCompleted);

@@ -16,6 +16,8 @@ pub struct RequestContext {
     pub affinity: Option<String>,
     /// W3C trace context of this request.
     pub trace: TraceContext,
+    /// Where spans of this request are recorded: its own.
+    pub span: Option<SpanId>,
     pub received_at: Instant,
     /// When nobody waits for the answer any more. Every request has one.
     pub deadline: Instant,
@@ -30,6 +32,7 @@ impl RequestContext {
             id: id.into(),
             affinity: None,
             trace: TraceContext::default(),
+            span: None,
             received_at: now,
             deadline: now + patience,
             record: OnceLock::new(),
@@ -85,6 +88,32 @@ impl TraceContext {
     }
 }
 
+/// A span as other spans name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanId {
+    pub trace_id: u128,
+    pub span_id: u64,
+}
+
+impl SpanId {
+    /// The first span of a trace of its own.
+    pub fn root() -> Self {
+        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..) }
+    }
+}
+
+/// One engine run as a request had it whose spans are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The batch's span.
+    pub batch: SpanId,
+    /// When the batch left the queue.
+    pub begun: Instant,
+    pub timings: Timings,
+    /// The model, where it is not the request's own but a step of it.
+    pub step: Option<ModelId>,
+}
+
 /// Whole microseconds, as logs and counters have them.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
@@ -110,6 +139,8 @@ pub struct Served {
     /// Rows of the whole batch this request was part of; 0 where it never ran.
     pub batch_rows: usize,
     pub timings: Timings,
+    /// The engine runs, where spans are recorded; of an ensemble, those of its steps.
+    pub runs: Vec<Run>,
 }
 
 /// Time spent in each phase; Triton's split.
@@ -165,6 +196,8 @@ pub struct Computed {
     pub outputs: Vec<Tensor>,
     pub timings: Timings,
     pub batch_rows: usize,
+    /// The engine runs behind it, where the request's spans are recorded.
+    pub runs: Vec<Run>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@
 //! | 1 | [`backend`], [`state`], [`heap`] | one adapter per engine; kept files; freed memory |
 //! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
 //!
-//! An alert takes the way out: `observe` tells [`event::Alarm`], and [`server::webhook`] posts it.
+//! Two things take the way out. An alert: `observe` tells [`event::Alarm`], and [`server::webhook`]
+//! posts it. Spans, where a collector is named: `server::layers` tells of requests, the scheduler
+//! of batches (through [`event::VersionSink`], `observe` and [`event::Tracer`]), and
+//! [`server::otlp`] posts them.
 //!
 //! Siblings never import each other: they meet in `service`, in `app`, or through
 //! [`event::Observe`], which lower floors tell facts to without knowing who listens.
@@ -34,7 +37,8 @@
 //! bytes
 //!  -> server::listen     accepts; connections, first byte and head are bounded (patience), and a
 //!                        request whose end is unclear is refused (framing)
-//!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end
+//!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end,
+//!                        and a span where it is recorded
 //!  -> server::rest|grpc  reads the selector
 //!  -> service::route     lock-free table read, traffic policy; the version is pinned ONCE
 //!  -> server::rest|grpc  decodes with that version's signature or contract

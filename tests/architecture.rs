@@ -159,6 +159,8 @@ const BANS: &[Ban] = &[
             "observe/drift/judge.rs",
             "observe/performance/judge.rs",
             "server/outgoing/retry.rs",
+            "server/otlp/message.rs",
+            "server/otlp/sampling.rs",
         ]),
         tests: Tests::Free,
         reason: "decisions are pure: the caller says what time it is, so a test can too",

@@ -88,7 +88,8 @@ impl Server {
         let statistics = Arc::new(Statistics::default());
         let metrics = Arc::new(Metrics::new().unwrap());
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), None));
-        let hub = Hub { metrics, statistics: Arc::clone(&statistics), drift: None, alerts };
+        let counted = Arc::clone(&statistics);
+        let hub = Hub { metrics, statistics: counted, drift: None, alerts, tracer: None };
         let hub = Arc::new(hub);
         let manager = Manager::start(&registry.config(), engines, hub).unwrap();
         let progress = manager.progress.clone();

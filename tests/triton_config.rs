@@ -57,7 +57,7 @@ async fn infer(server: &Server, model: &str, body: &Value) -> (StatusCode, Value
 async fn loaded(config: &RegistryConfig) -> Service {
     let metrics = Arc::new(Metrics::new().unwrap());
     let Loaded { service, mut progress, .. } =
-        load(config, None, true, metrics, None, Default::default()).unwrap();
+        load(config, None, true, metrics, None, None, Default::default()).unwrap();
     progress.wait_for(|progress| progress.settled).await.unwrap();
     service
 }

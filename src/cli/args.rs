@@ -157,6 +157,12 @@ pub struct ServeArgs {
     #[arg(hide_env_values = true)]
     pub alerts_webhook: Option<String>,
 
+    /// Where spans of requests are posted by OTLP/HTTP: an http:// address of a collector, to which
+    /// /v1/traces is appended [default: none]
+    #[arg(long, value_name = "URL", env = "GALEN_OTLP_ENDPOINT", help_heading = "Monitoring")]
+    #[arg(hide_env_values = true)]
+    pub otlp_endpoint: Option<String>,
+
     /// Be ready only when every version is [default: false]
     #[arg(long, value_name = "BOOL", env = "GALEN_STRICT_READINESS", help_heading = "Lifecycle")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -309,6 +315,7 @@ impl ServeArgs {
             cache_bytes_max: self.cache_bytes_max,
             drift: self.drift,
             alerts_webhook: self.alerts_webhook,
+            otlp_endpoint: self.otlp_endpoint,
             cache_config: self.cache_config,
             body_bytes_max: self.body_bytes_max,
             connections_max: self.connections_max,

@@ -65,7 +65,8 @@ fn print_engines(registry: &RegistryConfig, engines: &Engines, model: &str) {
 /// The registry once nothing more will happen to it.
 pub(super) async fn loaded(config: &Config) -> Result<Loaded> {
     let metrics = Arc::new(Metrics::new()?);
-    let mut loaded = load(&config.registry, None, true, metrics, None, LogControl::default())?;
+    let mut loaded =
+        load(&config.registry, None, true, metrics, None, None, LogControl::default())?;
     let settled = loaded.progress.wait_for(|progress| progress.settled).await;
     settled.map_err(|_| Error::internal("loading ended early"))?;
     Ok(loaded)

@@ -46,6 +46,17 @@ impl HttpAddress {
         Ok(Self { host: host.to_owned(), port, target: format!("{slash}{target}") })
     }
 
+    /// The same address with this path behind its own, unless it ends so already.
+    pub fn with_path(mut self, path: &str) -> Self {
+        let (base, query) =
+            self.target.split_at(self.target.find('?').unwrap_or(self.target.len()));
+        let base = base.trim_end_matches('/');
+        if !base.ends_with(path) {
+            self.target = format!("{base}{path}{query}");
+        }
+        self
+    }
+
     /// Host and port, as they stand in an address.
     pub fn authority(&self) -> String {
         match self.host.contains(':') {
@@ -77,6 +88,22 @@ mod tests {
             let address = HttpAddress::parse("x", text).unwrap();
             assert_eq!((&*address.authority(), &*address.target), (authority, target), "{text}");
             assert!(!format!("{address:?}").contains("key"));
+        }
+    }
+
+    #[test]
+    fn a_path_is_appended_once() {
+        for (text, target) in [
+            ("http://c:4318", "/v1/traces"),
+            ("http://c:4318/", "/v1/traces"),
+            ("http://c:4318/v1/traces", "/v1/traces"),
+            ("http://c/otel", "/otel/v1/traces"),
+            ("http://c/otel/?key=1", "/otel/v1/traces?key=1"),
+            ("http://c?key=/v1/traces", "/v1/traces?key=/v1/traces"),
+            ("http://c/v1/traces?key=1", "/v1/traces?key=1"),
+        ] {
+            let address = HttpAddress::parse("x", text).unwrap();
+            assert_eq!(address.with_path("/v1/traces").target, target, "{text}");
         }
     }
 

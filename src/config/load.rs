@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::raw::{self, File, Overlay};
 use super::{
     Address, AlertsConfig, Config, ControlMode, DriftConfig, HttpAddress, Limits, LogConfig,
-    LogFormat, RegistryConfig, ServerConfig, library,
+    LogFormat, OtlpConfig, RegistryConfig, ServerConfig, library,
 };
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::ModelName;
@@ -40,6 +40,10 @@ const SETTLE_MS: u64 = 1000;
 const WAIT_MS_LIMIT: u64 = 24 * 60 * 60 * 1000;
 /// With the longest pause of a minute, most of a day.
 const RETRIES_LIMIT: u32 = 1000;
+/// Where OTLP/HTTP takes spans, beneath what is called its endpoint.
+const OTLP_PATH: &str = "/v1/traces";
+const SERVICE_NAME: &str = "galen";
+const SERVICE_NAME_CHARS_MAX: usize = 255;
 
 impl Config {
     /// Reads the file that the overlay names (or `galen.toml` here, if there is one).
@@ -171,6 +175,7 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
     };
     let drift = drift(overlay.drift, &file.drift)?;
     let alerts = alerts(overlay.alerts_webhook, &file.alerts)?;
+    let otlp = otlp(overlay.otlp_endpoint, file.otlp)?;
     let format = match overlay.log_format {
         Some(name) => LogFormat::from_name(&name).ok_or_else(|| {
             Error::invalid(format!(
@@ -181,7 +186,8 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         None => file.log.format.unwrap_or(LogFormat::Auto),
     };
     let filter = overlay.log_filter.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
-    Ok(Config { registry, server, drift, alerts, limits, log: LogConfig { format, filter } })
+    let log = LogConfig { format, filter };
+    Ok(Config { registry, server, drift, alerts, otlp, limits, log })
 }
 
 /// The empty name is none.
@@ -281,6 +287,26 @@ fn alerts(webhook: Option<String>, written: &raw::Alerts) -> Result<AlertsConfig
     })
 }
 
+/// The empty address is none.
+fn otlp(endpoint: Option<String>, written: raw::Otlp) -> Result<OtlpConfig> {
+    let endpoint = endpoint.or(written.endpoint).filter(|text| !text.is_empty());
+    let endpoint = endpoint.map(|text| HttpAddress::parse("otlp.endpoint", &text)).transpose()?;
+    let sample_percent = written.sample_percent.unwrap_or(100.0);
+    if !(0.0..=100.0).contains(&sample_percent) {
+        return Err(Error::invalid("otlp.sample_percent: expected 0 to 100"));
+    }
+    let service_name = written.service_name.unwrap_or_else(|| SERVICE_NAME.to_owned());
+    let is_name = (1..=SERVICE_NAME_CHARS_MAX).contains(&service_name.chars().count())
+        && !service_name.chars().any(char::is_control);
+    if !is_name {
+        return Err(Error::invalid(format!(
+            "otlp.service_name: expected 1 to {SERVICE_NAME_CHARS_MAX} characters, none of control"
+        )));
+    }
+    let endpoint = endpoint.map(|address| address.with_path(OTLP_PATH));
+    Ok(OtlpConfig { endpoint, sample_percent, service_name })
+}
+
 /// Triton's `--cache-config`: `local,size=N`.
 fn cache_config(texts: &[String]) -> Result<Option<u64>> {
     let mut bytes = None;
@@ -361,7 +387,7 @@ mod tests {
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 43);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 46);
     }
 
     #[test]
@@ -400,6 +426,9 @@ mod tests {
         assert!(message("[registry]\nmodel_name = \"../x\"").starts_with("registry.model_name: "));
         assert!(message("[rest]\nmlflow_model = \"../x\"").starts_with("rest.mlflow_model: "));
         assert!(message("[alerts]\nwebhook = \"https://a/\"").starts_with("alerts.webhook: "));
+        assert!(message("[otlp]\nendpoint = \"https://a/\"").starts_with("otlp.endpoint: "));
+        assert!(message("[otlp]\nsample_percent = 101.0").starts_with("otlp.sample_percent: "));
+        assert!(message("[otlp]\nservice_name = \"\"").starts_with("otlp.service_name: "));
         assert!(message("[alerts]\nretries = 1001").contains("alerts.retries: expected 0 to"));
     }
 }

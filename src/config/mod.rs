@@ -46,6 +46,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub drift: DriftConfig,
     pub alerts: AlertsConfig,
+    pub otlp: OtlpConfig,
     pub limits: Limits,
     pub log: LogConfig,
 }
@@ -163,6 +164,17 @@ pub struct AlertsConfig {
     pub retries: u32,
     /// Before the first of these; it doubles.
     pub backoff: Duration,
+}
+
+/// Where spans of requests go, and of how many.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtlpConfig {
+    /// Where they are posted, path and all. `None`: none are recorded.
+    pub endpoint: Option<HttpAddress>,
+    /// Of the requests that bring no trace; the others say themselves whether they are.
+    pub sample_percent: f64,
+    /// What this server is called there.
+    pub service_name: String,
 }
 
 #[derive(Clone, Debug)]

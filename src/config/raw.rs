@@ -23,6 +23,7 @@ pub struct File {
     pub cache: Cache,
     pub drift: Drift,
     pub alerts: Alerts,
+    pub otlp: Otlp,
     pub limits: Limits,
     pub rest: Rest,
     pub grpc_server: Grpc,
@@ -69,6 +70,14 @@ pub struct Alerts {
     pub timeout_ms: Option<u64>,
     pub retries: Option<u64>,
     pub backoff_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    pub endpoint: Option<String>,
+    pub sample_percent: Option<f64>,
+    pub service_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -145,6 +154,7 @@ pub struct Overlay {
     pub cache_bytes_max: Option<u64>,
     pub drift: Option<bool>,
     pub alerts_webhook: Option<String>,
+    pub otlp_endpoint: Option<String>,
     /// Triton's spelling: `local,size=N`.
     pub cache_config: Option<Vec<String>>,
     pub body_bytes_max: Option<usize>,

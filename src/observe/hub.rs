@@ -9,8 +9,8 @@ use super::metrics::Metrics;
 use super::statistics::{Statistics, VersionStatistics};
 use crate::error::Result;
 use crate::event::{
-    BatchExecuted, CacheLookedUp, FailureReason, Observe, Remember, RequestCompleted,
-    ShadowCompared, VersionSink, VersionStateChanged, Watch,
+    BatchExecuted, BatchTraced, CacheLookedUp, FailureReason, Observe, Remember, RequestCompleted,
+    ShadowCompared, Tracer, VersionSink, VersionStateChanged, Watch,
 };
 use crate::model::performance::Outcome;
 use crate::model::{Contract, ModelId, Profile};
@@ -22,12 +22,15 @@ pub struct Hub {
     /// `None`: drift is not measured.
     pub drift: Option<Arc<Drift>>,
     pub alerts: Arc<Alerts>,
+    /// `None`: no spans are recorded.
+    pub tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Observe for Hub {
     fn for_version(&self, id: &ModelId) -> Arc<dyn VersionSink> {
         let (metrics, statistics) = (self.metrics.for_version(id), self.statistics.of(id));
-        Arc::new(Both { metrics, statistics })
+        let tracer = self.tracer.as_ref().map(|tracer| (Arc::clone(tracer), id.clone()));
+        Arc::new(Both { metrics, statistics, tracer })
     }
 
     fn version_state_changed(&self, change: &VersionStateChanged) {
@@ -59,6 +62,7 @@ impl Observe for Hub {
 struct Both {
     metrics: Arc<dyn VersionSink>,
     statistics: Arc<VersionStatistics>,
+    tracer: Option<(Arc<dyn Tracer>, ModelId)>,
 }
 
 impl VersionSink for Both {
@@ -73,6 +77,12 @@ impl VersionSink for Both {
     fn batch_executed(&self, batch: BatchExecuted) {
         self.metrics.batch_executed(batch);
         self.statistics.batch_executed(batch);
+    }
+
+    fn batch_traced(&self, batch: BatchTraced) {
+        if let Some((tracer, id)) = &self.tracer {
+            tracer.batch_traced(id, batch);
+        }
     }
 
     fn cache_looked_up(&self, lookup: CacheLookedUp) {
@@ -109,7 +119,7 @@ mod tests {
     fn what_is_gone_is_forgotten_and_what_is_replaced_is_not() {
         let (metrics, statistics) = (Arc::new(Metrics::new().unwrap()), Arc::default());
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), None));
-        let hub = Hub { metrics, statistics, drift: None, alerts };
+        let hub = Hub { metrics, statistics, drift: None, alerts, tracer: None };
         let name = ModelName::new("m").unwrap();
         let id = ModelId { name, version: Version::new(1).unwrap() };
         let answer = || {

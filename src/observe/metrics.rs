@@ -127,6 +127,12 @@ impl Metrics {
         self.counter(names::NOTIFICATIONS, labels).increment(count);
     }
 
+    /// Counts what became of spans; a count of 0 as above.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        let labels = vec![Label::from_static_parts("outcome", outcome)];
+        self.counter(names::SPANS, labels).increment(count);
+    }
+
     /// Counts kept statistics that could not be used, or not be written.
     pub fn snapshot_fault(&self, kind: &'static str, operation: &'static str) {
         let labels = vec![
@@ -382,8 +388,8 @@ mod tests {
             text.contains(&format!("# TYPE {} {}", metric.name, metric.kind.name()))
         };
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
-        // Those that appear with a state change, a window, an alert or a fault are not here yet.
-        assert_eq!(seen, names::ALL.len() - 26, "{text}");
+        // Those that appear with a state change, a window, an alert, a span or a fault are not here yet.
+        assert_eq!(seen, names::ALL.len() - 27, "{text}");
     }
 
     #[test]

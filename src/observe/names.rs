@@ -135,6 +135,8 @@ metrics! {
         "1 while the version is in alert, 0 after it was, by kind: drift, quality, performance.";
     NOTIFICATIONS = Counter "galen_alert_notifications"
         "Messages to the webhook, by outcome: delivered, retried (one attempt), dropped.";
+    SPANS = Counter "galen_spans_total"
+        "Spans of requests and batches, by outcome: exported, dropped.";
     SNAPSHOT_FAULTS = Counter "galen_snapshot_faults"
         "Kept statistics that could not be used or written, by kind and operation (read, write).";
     PENDING = Gauge "nv_inference_pending_request_count"

@@ -2,13 +2,15 @@
 //! instance, take batches from it and run them.
 //!
 //! Parts: `policy` (the knobs), `queue` (the decision, pure), `pace` (how long it may wait for a
-//! latency target, pure), `worker` (the effect).
+//! latency target, pure), `worker` (the effect), `traced` (what a batch's span
+//! is to tell).
 //! What this room must not know: model tables, protocols, metrics back-ends. It tells facts to an
 //! [`crate::event::VersionSink`] and answers each caller through a one-shot channel.
 
 mod pace;
 pub mod policy;
 pub mod queue;
+mod traced;
 mod worker;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::backend::{Executable, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::VersionSink;
-use crate::infer::Computed;
+use crate::infer::{Computed, SpanId};
 use crate::tensor::Tensor;
 use crate::tensor::batch::ShapeKey;
 use policy::{BatchPolicy, QueuePolicy};
@@ -37,6 +39,8 @@ pub struct Terms {
     pub priority: u64,
     /// The caller's own bound on its wait.
     pub timeout: Option<Duration>,
+    /// The request's span, where spans of it are recorded.
+    pub span: Option<SpanId>,
 }
 
 /// Admits the requests of one version and owns its worker threads.
@@ -93,7 +97,7 @@ impl Scheduler {
         let deadline = deadline(policy, &terms);
         let entry = Entry {
             key: ShapeKey::of(&inputs),
-            payload: Job { inputs, reply },
+            payload: Job { inputs, reply, span: terms.span.map(Box::new) },
             rows,
             enqueued_at: now,
             deadline,

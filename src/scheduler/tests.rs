@@ -86,7 +86,7 @@ fn soon() -> Terms {
 }
 
 fn by(deadline: Instant) -> Terms {
-    Terms { received_at: Instant::now(), deadline, priority: 0, timeout: None }
+    Terms { received_at: Instant::now(), deadline, priority: 0, timeout: None, span: None }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -20,16 +20,25 @@ use tokio::sync::oneshot;
 
 use super::policy::BatchPolicy;
 use super::queue::{BatchQueue, Dropped, Entry, Next, Waiter};
+use super::traced::Traced;
 use crate::backend::{Executable, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{BatchExecuted, VersionSink};
-use crate::infer::{Computed, Timings};
+use crate::infer::{Computed, SpanId, Timings};
 use crate::tensor::{Tensor, batch};
 
 /// One caller's tensors and the way back to the caller.
 pub struct Job {
     pub inputs: Vec<Tensor>,
     pub reply: oneshot::Sender<Result<Computed>>,
+    /// Where spans are recorded; boxed, as it is seldom there and jobs are moved often.
+    pub span: Option<Box<SpanId>>,
+}
+
+impl Job {
+    fn span(&self) -> Option<SpanId> {
+        self.span.as_deref().copied()
+    }
 }
 
 impl Waiter for Job {
@@ -291,24 +300,29 @@ impl Instance<'_> {
         let outcome = self.compute(&joined);
         let computed_at = Instant::now();
         let rows: Vec<usize> = batch.iter().map(|entry| entry.rows).collect();
+        let mut traced = Traced::of(batch.iter().map(|entry| entry.payload.span()), begun);
         let parts = outcome.and_then(|outputs| match rows.as_slice() {
             // A lone request takes the engine's answer as it is, whatever its extents.
             [_] => Ok(vec![outputs]),
             rows => batch::split(&outputs, rows),
         });
+        let batch_rows = rows.iter().sum();
+        let timings = Timings {
+            queue: Duration::ZERO,
+            compute_input: joined_at - begun,
+            compute_infer: computed_at - joined_at,
+            compute_output: computed_at.elapsed(),
+        };
+        if let Some(traced) = &mut traced {
+            self.shared.sink.batch_traced(traced.told(batch_rows, timings, parts.is_err()));
+        }
         match parts {
             Ok(parts) => {
-                let batch_rows = rows.iter().sum();
-                let timings = Timings {
-                    queue: Duration::ZERO,
-                    compute_input: joined_at - begun,
-                    compute_infer: computed_at - joined_at,
-                    compute_output: computed_at.elapsed(),
-                };
                 self.executed(batch_rows, batch.len(), timings);
                 for (entry, outputs) in batch.into_iter().zip(parts) {
                     let timings = Timings { queue: begun - entry.enqueued_at, ..timings };
-                    answer(entry, Ok(Computed { outputs, timings, batch_rows }));
+                    let runs = Traced::run(traced.as_ref(), entry.payload.span(), timings);
+                    answer(entry, Ok(Computed { outputs, timings, batch_rows, runs }));
                 }
             }
             Err(error) => self.fail(batch, error),

@@ -1,5 +1,5 @@
 //! What every request passes on its way in and out, whatever the door: an id and a trace, a
-//! deadline, bounds on how its body comes, and one line in the log.
+//! deadline, bounds on how its body comes, one line in the log, and where it is recorded, a span.
 //!
 //! It wraps a whole router as hyper's service, so that it costs one boxed future per request.
 //! What this file must not know: routes, models, bodies.
@@ -16,9 +16,10 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use super::inflow;
+use super::otlp::{SAMPLED, Sampler, Tracing};
 use crate::config::Limits;
 use crate::error::quoted;
-use crate::infer::{RequestContext, TraceContext, micros};
+use crate::infer::{RequestContext, SpanId, TraceContext, micros};
 
 /// The caller's id of a request; made up where there is none, and always given back.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +31,9 @@ pub const AFFINITY_KEY: HeaderName = HeaderName::from_static("x-affinity-key");
 pub const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// The same in gRPC's words: up to eight digits and a unit.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The name of the door that speaks gRPC.
+pub const GRPC: &str = "grpc";
 
 /// Longest request id that is taken over from a caller.
 const ID_CHARS_MAX: usize = 128;
@@ -44,11 +48,21 @@ pub struct Layered {
     /// The door's name in the log.
     door: &'static str,
     limits: Limits,
+    tracing: Option<Tracing>,
 }
 
 impl Layered {
-    pub fn new(router: Router, door: &'static str, limits: Limits) -> Self {
-        Self { router, door, limits }
+    pub fn new(
+        router: Router,
+        door: &'static str,
+        limits: Limits,
+        tracing: Option<Tracing>,
+    ) -> Self {
+        let router = match &tracing {
+            Some(tracing) => tracing.around(router),
+            None => router,
+        };
+        Self { router, door, limits, tracing }
     }
 }
 
@@ -58,7 +72,8 @@ impl hyper::service::Service<Request<Incoming>> for Layered {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let context = Arc::new(context(request.headers(), Instant::now(), &self.limits));
+        let sampler = self.tracing.as_ref().map(Tracing::sampler);
+        let context = Arc::new(context(request.headers(), Instant::now(), &self.limits, sampler));
         let line = Line {
             door: self.door,
             method: request.method().clone(),
@@ -66,18 +81,31 @@ impl hyper::service::Service<Request<Incoming>> for Layered {
             context: Arc::clone(&context),
         };
         let mut request = inflow::bounded(request, self.limits.body_timeout);
+        let open = self.tracing.as_ref().and_then(|tracing| {
+            let speaks_grpc = self.door == GRPC;
+            tracing.open(&mut request, &context, speaks_grpc)
+        });
         request.extensions_mut().insert(context);
         let mut router = self.router.clone();
         Box::pin(async move {
             let mut response = router.call(request).await?;
             line.finish(&mut response);
-            Ok(response)
+            Ok(match open {
+                Some(open) => open.answered(response),
+                None => response,
+            })
         })
     }
 }
 
-/// What the headers say of a request, whatever the door.
-fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext {
+/// What the headers say of a request, whatever the door. Without a sampler, no spans are recorded,
+/// and the caller's flags go back as they came.
+fn context(
+    headers: &HeaderMap,
+    now: Instant,
+    limits: &Limits,
+    sampler: Option<Sampler>,
+) -> RequestContext {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let parent = text(&TRACEPARENT).and_then(TraceContext::parse);
     let mut trace = parent.unwrap_or_else(|| TraceContext {
@@ -85,6 +113,10 @@ fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext
         ..TraceContext::default()
     });
     trace.span_id = fastrand::u64(1..);
+    let span = sampler.filter(|sampler| sampler.records(&trace)).map(|_| {
+        trace.flags |= SAMPLED;
+        SpanId { trace_id: trace.trace_id, span_id: trace.span_id }
+    });
     let id = text(&REQUEST_ID)
         .filter(|id| (1..=ID_CHARS_MAX).contains(&id.len()))
         .map_or_else(|| crate::infer::hex(trace.trace_id, 32), str::to_owned);
@@ -100,6 +132,7 @@ fn context(headers: &HeaderMap, now: Instant, limits: &Limits) -> RequestContext
         id,
         affinity,
         trace,
+        span,
         received_at: now,
         deadline: now + patience,
         record: std::sync::OnceLock::new(),
@@ -197,7 +230,35 @@ mod tests {
             headers.insert(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let now = Instant::now();
-        (context(&headers, now, &LIMITS), now)
+        (context(&headers, now, &LIMITS, None), now)
+    }
+
+    #[test]
+    fn what_is_recorded_says_so_and_what_is_not_has_no_span() {
+        let of = |parent: Option<&str>, sampler| {
+            let mut headers = HeaderMap::new();
+            if let Some(parent) = parent {
+                headers.insert(TRACEPARENT, parent.parse().unwrap());
+            }
+            context(&headers, Instant::now(), &LIMITS, sampler)
+        };
+        let (all, none) = (Some(Sampler::new(100.0)), Some(Sampler::new(0.0)));
+        let parent =
+            |flags| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        for (parent, sampler, flags) in [
+            (None, all, Some(1)),
+            (None, none, None),
+            (None, None, None),
+            (Some(parent("01")), none, Some(1)),
+            (Some(parent("03")), none, Some(3)),
+            (Some(parent("00")), all, None),
+            (Some(parent("01")), None, None),
+        ] {
+            let context = of(parent.as_deref(), sampler);
+            let (trace_id, span_id) = (context.trace.trace_id, context.trace.span_id);
+            assert_eq!(context.span, flags.map(|_| SpanId { trace_id, span_id }), "{parent:?}");
+            assert!(flags.is_none_or(|flags| context.trace.flags == flags), "{parent:?}");
+        }
     }
 
     #[test]

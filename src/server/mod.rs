@@ -3,8 +3,8 @@
 //! `listen` accepts connections, `patience` bounds them and `framing` refuses requests whose end is
 //! unclear; `layers` is what every request passes;
 //! `rest` and `grpc` are the two doors, which never see each other; `dashboard` is the pages that
-//! people see on the first; `scrape` is the metrics port; `webhook` is the one door that only goes
-//! out, for alerts, over what `outgoing` has.
+//! people see on the first; `scrape` is the metrics port; `webhook` and `otlp` are the doors that
+//! only go out, for alerts and for spans, over what `outgoing` has.
 //! What the doors must agree on: `status`, `parameters`, `extensions`, `shared_memory`,
 //! `log_settings`, `trace_settings` and `time`.
 
@@ -16,6 +16,7 @@ mod inflow;
 pub mod layers;
 pub mod listen;
 mod log_settings;
+pub mod otlp;
 mod outgoing;
 mod parameters;
 mod patience;

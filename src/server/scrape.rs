@@ -59,7 +59,7 @@ pub fn start(
                 };
                 let _ = sender.send(Ok(listener.local_address()));
                 let upkeep = keep_up(source.upkeep, stop.clone());
-                let router = Layered::new(routes(source.render), "metrics", limits);
+                let router = Layered::new(routes(source.render), "metrics", limits, None);
                 tokio::join!(serve(listener, router, limits, stop), upkeep);
             });
         })

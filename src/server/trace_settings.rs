@@ -1,5 +1,6 @@
-//! Triton's trace settings, the same on every door: Galen writes no traces, so each setting has one
-//! value, which can be read and written, and any other is refused by its name. Pure.
+//! Triton's trace settings, the same on every door: Galen writes no trace files, and where its
+//! spans go is the operator's to say (`otlp`), so each setting has one value, which can be read and
+//! written, and any other is refused by its name. Pure.
 
 use crate::error::{Error, Result, quoted};
 
@@ -25,8 +26,9 @@ pub fn check<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Resul
         return Ok(());
     }
     Err(Error::unsupported(format!(
-        "trace setting '{name}': expected '{only}', for this server writes no traces; it takes \
-         over the header traceparent, gives it back and logs it"
+        "trace setting '{name}': expected '{only}', for this server writes no trace files; the \
+         operator may have spans sent by OTLP (otlp.endpoint), and a request's traceparent says \
+         whether it has any"
     )))
 }
 

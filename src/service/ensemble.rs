@@ -38,6 +38,7 @@ pub(super) async fn run(
     let mut waiting: Vec<usize> = (0..plan.steps.len()).collect();
     let mut running = FuturesUnordered::new();
     let mut timings = Timings::default();
+    let mut runs = Vec::new();
     loop {
         waiting.retain(|&index| {
             let Some(step) = plan.steps.get(index) else { return false };
@@ -50,6 +51,7 @@ pub(super) async fn run(
         let Some(done) = running.next().await else { break };
         let (index, computed) = done?;
         timings = sum(timings, computed.timings);
+        runs.extend(computed.runs);
         let outputs = plan.steps.get(index).map(|step| &step.outputs[..]).unwrap_or_default();
         for ((_, position), tensor) in outputs.iter().zip(computed.outputs) {
             if let Some(slot) = tensors.get_mut(*position) {
@@ -60,7 +62,7 @@ pub(super) async fn run(
     let output = |position: &usize| tensors.get(*position).cloned().flatten();
     let outputs: Option<Vec<Tensor>> = plan.outputs.iter().map(output).collect();
     let outputs = outputs.ok_or_else(|| Error::internal("an ensemble left an output out"))?;
-    Ok(Computed { outputs, timings, batch_rows: 0 })
+    Ok(Computed { outputs, timings, batch_rows: 0, runs })
 }
 
 /// What a step takes, once all of it is there.
@@ -95,6 +97,9 @@ async fn one(
         let mut computed = Box::pin(target.answer(call, rows, inputs)).await?;
         let outputs = selected.iter().filter_map(|&index| computed.outputs.get(index).cloned());
         computed.outputs = outputs.collect();
+        for run in &mut computed.runs {
+            run.step.get_or_insert_with(|| target.id().clone());
+        }
         Ok(computed)
     };
     match outcome.await {

@@ -100,7 +100,7 @@ impl Target {
     pub fn decoded<T>(&self, context: &RequestContext, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|_| {
             self.servable.sink.request_invalid();
-            self.record(context, 0, 0, Timings::default());
+            self.record(context, 0, None);
         })
     }
 
@@ -123,16 +123,16 @@ impl Target {
             deadline: context.deadline,
             priority: request.priority,
             timeout: request.timeout,
+            span: context.span,
         };
         let call = Call { context, terms, depth: 0 };
         let outcome = match &self.ticket {
             None => self.answer(call, rows, inputs).await,
             Some(ticket) => self.answer_routed(ticket, call, rows, inputs).await,
         };
-        let computed =
-            outcome.inspect_err(|_| self.record(context, rows, 0, Timings::default()))?;
+        self.record(context, rows, outcome.as_ref().ok());
+        let computed = outcome?;
         let timings = computed.timings;
-        self.record(context, rows, computed.batch_rows, timings);
         let mut outputs = choose(signature, computed.outputs, &selected)?;
         for (output, &count) in outputs.iter_mut().zip(&classes).filter(|(_, count)| **count > 0) {
             self.classify(output, count)?;
@@ -229,8 +229,15 @@ impl Target {
         }
     }
 
-    fn record(&self, context: &RequestContext, rows: usize, batch_rows: usize, timings: Timings) {
-        let served = Served { model: self.id().clone(), rows, batch_rows, timings };
+    fn record(&self, context: &RequestContext, rows: usize, computed: Option<&Computed>) {
+        let served = Served {
+            model: self.id().clone(),
+            rows,
+            batch_rows: computed.map_or(0, |computed| computed.batch_rows),
+            timings: computed.map_or_else(Timings::default, |computed| computed.timings),
+            // None, and nothing is copied, where no spans are recorded.
+            runs: computed.map_or_else(Vec::new, |computed| computed.runs.clone()),
+        };
         // A context belongs to one request; a second record would be of the same one.
         let _ = context.record.set(served);
     }

@@ -242,6 +242,7 @@ async fn copied(shadow: &Arc<Servable>, inputs: Vec<NamedTensor>) -> Result<Vec<
         // The least urgent level that there is; no level means the default one.
         priority: u64::from(shadow.manifest.batching.priority_levels),
         timeout: None,
+        span: None,
     };
     let call = Call { context: &context, terms, depth: 0 };
     Ok(Target::of(Arc::clone(shadow)).compute(call, inputs).await?.outputs)

@@ -63,6 +63,7 @@ LATE = (
     "galen_performance_",
     "galen_feedback_",
     "galen_alert",
+    "galen_spans",
     "galen_snapshot",
 )
 
@@ -79,8 +80,8 @@ def test_every_metric_of_the_list_is_there(server):
         for kind, name in re.findall(r'^    [A-Z_]+ = (\w+) "(\w+)"', source, re.MULTILINE)
     )
     assert len(listed) >= len(TRITON)
-    # These come with the first window of a model that has a profile, the first label, a webhook, and
-    # a file of kept statistics that can not be used.
+    # These come with the first window of a model that has a profile, the first label, a webhook, a
+    # collector, and a file of kept statistics that can not be used.
     later = {name for name in listed if name.startswith(LATE)}
     for name in later:
         kinds.setdefault(name, listed[name])

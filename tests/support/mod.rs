@@ -12,7 +12,7 @@ use std::time::Duration;
 use galen::app::App;
 use galen::config::{
     Address, AlertsConfig, Config, ControlMode, Digests, DriftConfig, Limits, LogConfig, LogFormat,
-    RegistryConfig, ServerConfig,
+    OtlpConfig, RegistryConfig, ServerConfig,
 };
 use galen::model::manifest::BackendChoice;
 use galen::observe::telemetry::LogControl;
@@ -129,6 +129,11 @@ pub fn config(registry: &Registry) -> Config {
             timeout: PATIENCE,
             retries: 0,
             backoff: Duration::ZERO,
+        },
+        otlp: OtlpConfig {
+            endpoint: None,
+            sample_percent: 100.0,
+            service_name: "galen".to_owned(),
         },
         limits: Limits {
             body_bytes_max: 8 << 20,

@@ -33,7 +33,7 @@ pub fn start(
         request.metadata().get(REAL_STATUS).is_some_and(|value| value.as_bytes() == b"true");
     // The deadline of the call is that of each of its requests, counted from its arrival.
     let patience = context.deadline.saturating_duration_since(context.received_at);
-    let (trace, affinity) = (context.trace, context.affinity.clone());
+    let (trace, span, affinity) = (context.trace, context.span, context.affinity.clone());
     let mut messages = request.into_inner();
     let (begun, mut in_order) = mpsc::channel(WINDOW);
     let (answers, stream) = mpsc::channel(1);
@@ -48,6 +48,7 @@ pub fn start(
             let now = Instant::now();
             let context = RequestContext {
                 trace,
+                span,
                 affinity: affinity.clone(),
                 ..RequestContext::internal(message.id.clone(), now, patience)
             };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -44,8 +44,10 @@ pub struct Post<'a> {
     pub address: &'a HttpAddress,
     pub content_type: &'static str,
     pub body: Bytes,
-    /// From the connection to the answer's head.
+    /// From the connection to the end of what is read of the answer.
     pub timeout: Duration,
+    /// Bytes of the answer's body that are read; 0 reads none.
+    pub answer_bytes_max: usize,
 }
 
 /// What came back.
@@ -54,6 +56,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// How long the receiver asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// Empty where it was not read, or could not be.
+    pub body: Bytes,
 }
 
 impl Post<'_> {
@@ -69,7 +73,7 @@ impl Post<'_> {
     async fn exchange(
         self,
     ) -> std::result::Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        let Post { address, content_type, body, .. } = self;
+        let Post { address, content_type, body, answer_bytes_max, .. } = self;
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::post(address.target.as_str())
@@ -78,9 +82,16 @@ impl Post<'_> {
             .header(CONTENT_TYPE, content_type)
             .body(Full::new(body))?;
         let answer = async {
-            let answer = sender.send_request(request).await?;
-            let retry_after = retry_after(answer.headers());
-            Ok(Reply { status: answer.status(), retry_after })
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = match answer_bytes_max {
+                0 => Bytes::new(),
+                // The head says what became of the message: no body changes that.
+                max => Limited::new(body, max)
+                    .collect()
+                    .await
+                    .map_or_else(|_| Bytes::new(), |collected| collected.to_bytes()),
+            };
+            Ok(Reply { status: head.status, retry_after: retry_after(&head.headers), body })
         };
         let (mut answer, mut connection) = (pin!(answer), pin!(connection));
         // The connection works as long as it is waited for; it may end with the answer in it.

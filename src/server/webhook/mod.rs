@@ -167,6 +167,7 @@ impl Courier {
             content_type: "application/json",
             body,
             timeout: self.timeout,
+            answer_bytes_max: 0,
         };
         match post.send().await {
             Ok(reply) => {
