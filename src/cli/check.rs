@@ -64,7 +64,7 @@ fn print_engines(registry: &RegistryConfig, engines: &Engines, model: &str) {
 
 /// The registry once nothing more will happen to it.
 pub(super) async fn loaded(config: &Config) -> Result<Loaded> {
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Arc::new(Metrics::unread()?);
     let mut loaded =
         load(&config.registry, None, true, metrics, None, None, LogControl::default())?;
     let settled = loaded.progress.wait_for(|progress| progress.settled).await;

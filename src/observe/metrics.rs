@@ -24,6 +24,8 @@ use crate::model::profile::Exact;
 /// The registry of this process's metrics. Not global: a test may have many.
 pub struct Metrics {
     recorder: PrometheusRecorder,
+    /// Whether somebody drains the samples of histograms; else none are taken.
+    is_read: bool,
 }
 
 /// Features of a version that have metrics of their own.
@@ -45,13 +47,18 @@ impl Metrics {
                 Kind::Histogram => recorder.describe_histogram(name, None::<Unit>, help),
             }
         }
-        let metrics = Self { recorder };
+        let metrics = Self { recorder, is_read: true };
         let labels = vec![
             Label::from_static_parts("version", env!("CARGO_PKG_VERSION")),
             Label::from_static_parts("target", std::env::consts::ARCH),
         ];
         metrics.gauge(names::BUILD_INFO, labels).set(1.0);
         Ok(metrics)
+    }
+
+    /// For a process that nobody asks for metrics: samples that nobody drains would pile up.
+    pub fn unread() -> Result<Self> {
+        Ok(Self { is_read: false, ..Self::new()? })
     }
 
     /// Renders the text exposition and does upkeep.
@@ -179,6 +186,9 @@ impl Metrics {
     }
 
     fn histogram(&self, name: &'static str, labels: Vec<Label>) -> Histogram {
+        if !self.is_read {
+            return Histogram::noop();
+        }
         self.recorder.register_histogram(&Key::from_parts(name, labels), &METADATA)
     }
 }
@@ -390,6 +400,19 @@ mod tests {
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
         // Those that appear with a state change, a window, an alert, a span or a fault are not here yet.
         assert_eq!(seen, names::ALL.len() - 27, "{text}");
+    }
+
+    #[test]
+    fn samples_that_nobody_reads_are_not_taken() {
+        let metrics = Metrics::unread().unwrap();
+        let sink = metrics.for_version(&id());
+        let (rows, timings, tokens) = (4, Timings::default(), TokenCount::default());
+        let total = Duration::from_micros(120);
+        sink.request_completed(RequestCompleted { rows, total, timings, computed: true });
+        sink.batch_executed(BatchExecuted { rows, requests: 1, timings, tokens });
+        let text = metrics.handle().render();
+        assert!(text.contains("nv_inference_count{model=\"m\",version=\"3\"} 4"), "{text}");
+        assert!(!text.contains("_bucket"), "{text}");
     }
 
     #[test]
