@@ -2,7 +2,7 @@
 //! 2016).
 //!
 //! A quantile that it gives has its rank within 1.33 % of all values in 99 of 100 cases, however
-//! many they were; of up to [`ACCURACY`] values it is exact. It keeps some six hundred single
+//! many they were; of up to 200 values it is exact. It keeps some six hundred single
 //! values at most, which belong to no row any more, and writes them down in the form that
 //! DataSketches' libraries in other languages read.
 
