@@ -89,6 +89,9 @@ def is_refused(address: str) -> bool:
             return False
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It was in the door while that closed; the next one will find it shut.
+        return False
 
 
 def test_accepted_work_is_finished(models, start):
