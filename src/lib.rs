@@ -37,8 +37,9 @@
 //! bytes
 //!  -> server::listen     accepts; connections, first byte and head are bounded (patience), and a
 //!                        request whose end is unclear is refused (framing)
-//!  -> server::layers     id, trace, deadline -> infer::RequestContext; one log line at the end,
-//!                        and a span where it is recorded
+//!  -> server::layers     id, trace, deadline -> infer::RequestContext; bounds on its body, which
+//!                        is read to its end even where nobody wants it (inflow); one log line
+//!                        at the end, and a span where it is recorded
 //!  -> server::rest|grpc  reads the selector
 //!  -> service::route     lock-free table read, traffic policy; the version is pinned ONCE
 //!  -> server::rest|grpc  decodes with that version's signature or contract

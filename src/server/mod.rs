@@ -1,7 +1,7 @@
 //! The doors: every protocol Galen speaks, as thin adapters over [`crate::service::Service`].
 //!
 //! `listen` accepts connections, `patience` bounds them and `framing` refuses requests whose end is
-//! unclear; `layers` is what every request passes;
+//! unclear; `layers` is what every request passes, and `inflow` how its body comes in;
 //! `rest` and `grpc` are the two doors, which never see each other; `dashboard` is the pages that
 //! people see on the first; `scrape` is the metrics port; `webhook` and `otlp` are the doors that
 //! only go out, for alerts and for spans, over what `outgoing` has.
