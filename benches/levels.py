@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
-from process import Server, free_port
+from process import Server, free_port, rss_mib
 
 ROOT = Path(__file__).resolve().parents[1]
 GALEN = ROOT / "target/release/galen"
@@ -40,7 +40,9 @@ DEPTH = re.compile(r"^queue_depth_max = \d+$", re.MULTILINE)
 
 
 @contextmanager
-def serving(work: Path, models: list[str], *flags: str, queue: int = 0, metrics: str = "127.0.0.1:0"):
+def serving(
+    work: Path, models: list[str], *flags: str, queue: int = 0, metrics: str = "127.0.0.1:0"
+):
     """A server of these demo models; gives back how to ask it, and its process."""
     registry = work / "models"
     shutil.rmtree(registry, ignore_errors=True)
@@ -69,13 +71,6 @@ def bench(doors: tuple[str, str], model: str, door: str, *load: str) -> dict:
     command = [GALEN, "bench", model, "--url", url, "--grpc", grpc, "--door", door, "--json", *load]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
     return json.loads(done.stdout)["runs"][0]
-
-
-def resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS")
 
 
 def capacity(doors, model: str, door: str, seconds: str) -> float:
@@ -134,7 +129,7 @@ def memory(_args, work: Path):
             marks = []
             for count in (FIRST, MILLION):
                 bench(doors, "breast-cancer", door, "--callers", "64", "--requests", str(count))
-                marks.append(resident_mib(pid))
+                marks.append(rss_mib(pid, "VmRSS"))
         print(f"| {door} | {'off' if metrics == 'off' else 'on'} | {marks[0]:.1f} | {marks[1]:.1f} | {marks[1] / marks[0] - 1:+.1%} |",
               flush=True)
 

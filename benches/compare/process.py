@@ -32,13 +32,15 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def rss_mib(root: int) -> float:
-    """Peak resident memory, summed over the tree; shared pages count once per process."""
+def rss_mib(root: int, field: str = "VmHWM") -> float:
+    """Peak resident memory, summed over the tree; shared pages count once per process. What is
+    resident now is `VmRSS`.
+    """
     total = 0
     for pid in tree(root):
         try:
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
+                if line.startswith(f"{field}:"):
                     total += int(line.split()[1])
         except OSError:
             continue
