@@ -271,11 +271,15 @@ fn drift(enabled: Option<bool>, written: &raw::Drift) -> Result<DriftConfig> {
     })
 }
 
-/// The empty address is none.
+/// Where something is posted to; the empty address is none.
+fn http_address(key: &str, text: Option<&str>) -> Result<Option<HttpAddress>> {
+    let text = text.filter(|text| !text.is_empty());
+    text.map(|text| HttpAddress::parse(key, text)).transpose()
+}
+
 fn alerts(webhook: Option<String>, written: &raw::Alerts) -> Result<AlertsConfig> {
     let webhook = webhook.as_deref().or(written.webhook.as_deref());
-    let webhook = webhook.filter(|text| !text.is_empty());
-    let webhook = webhook.map(|text| HttpAddress::parse("alerts.webhook", text)).transpose()?;
+    let webhook = http_address("alerts.webhook", webhook)?;
     let retries = written.retries.unwrap_or(8);
     let attempts = u32::try_from(retries).ok().filter(|retries| *retries <= RETRIES_LIMIT);
     let wrong = || Error::invalid(format!("alerts.retries: expected 0 to {RETRIES_LIMIT}"));
@@ -287,10 +291,9 @@ fn alerts(webhook: Option<String>, written: &raw::Alerts) -> Result<AlertsConfig
     })
 }
 
-/// The empty address is none.
 fn otlp(endpoint: Option<String>, written: raw::Otlp) -> Result<OtlpConfig> {
-    let endpoint = endpoint.or(written.endpoint).filter(|text| !text.is_empty());
-    let endpoint = endpoint.map(|text| HttpAddress::parse("otlp.endpoint", &text)).transpose()?;
+    let endpoint = endpoint.or(written.endpoint);
+    let endpoint = http_address("otlp.endpoint", endpoint.as_deref())?;
     let sample_percent = written.sample_percent.unwrap_or(100.0);
     if !(0.0..=100.0).contains(&sample_percent) {
         return Err(Error::invalid("otlp.sample_percent: expected 0 to 100"));
