@@ -74,7 +74,7 @@ pub fn load(
     tracer: Option<Arc<dyn Tracer>>,
     log: LogControl,
 ) -> Result<Loaded> {
-    let engines = Engines::probe(registry.backend, &registry.onnxruntime, &registry.operators);
+    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
     if let Some(error) = engines.onnxruntime_missing() {
         tracing::warn!(
             reason = %error,

@@ -84,7 +84,7 @@ impl Server {
         registry: Registry,
         reflection: bool,
     ) -> (Self, tokio::sync::watch::Receiver<galen::registry::Progress>) {
-        let engines = Engines::probe(BackendChoice::Identity, &[], &Default::default());
+        let engines = Engines::probe(BackendChoice::Identity, &Default::default());
         let statistics = Arc::new(Statistics::default());
         let metrics = Arc::new(Metrics::new().unwrap());
         let alerts = Arc::new(Alerts::new(Arc::clone(&metrics), None));

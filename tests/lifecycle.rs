@@ -30,7 +30,7 @@ impl Rig {
     async fn new(registry: Registry, change: impl FnOnce(&mut RegistryConfig)) -> Self {
         let mut config = registry.config();
         change(&mut config);
-        let engines = Engines::probe(BackendChoice::Identity, &[], &Default::default());
+        let engines = Engines::probe(BackendChoice::Identity, &Default::default());
         let manager = Manager::start(&config, engines, Arc::new(Unobserved)).unwrap();
         let mut progress = manager.progress.clone();
         let settled = progress.wait_for(|progress| progress.settled);
@@ -197,7 +197,7 @@ fn a_model_and_a_registry_at_once_is_neither() {
         fs::create_dir_all(registry.path().join("ward").join(folder)).unwrap();
         let mut config = registry.config();
         mounted(&mut config, "ward");
-        let engines = Engines::probe(BackendChoice::Identity, &[], &Default::default());
+        let engines = Engines::probe(BackendChoice::Identity, &Default::default());
         let error = Manager::start(&config, engines, Arc::new(Unobserved)).err().unwrap();
         let message = error.message();
         assert!(message.contains("model.onnx lies directly inside"), "{message}");
@@ -365,7 +365,7 @@ async fn labels_are_moved_and_kept() {
 
     // Another server over the same directory, as after a restart.
     let config = rig.registry.config();
-    let engines = Engines::probe(BackendChoice::Identity, &[], &Default::default());
+    let engines = Engines::probe(BackendChoice::Identity, &Default::default());
     let manager = Manager::start(&config, engines, Arc::new(Unobserved)).unwrap();
     let mut progress = manager.progress.clone();
     progress.wait_for(|progress| progress.settled).await.unwrap();

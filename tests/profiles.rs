@@ -29,8 +29,7 @@ async fn demo() -> Service {
     let config = RegistryConfig {
         models: models(),
         backend: BackendChoice::Tract,
-        onnxruntime: Vec::new(),
-        operators: Default::default(),
+        onnxruntime: Default::default(),
         model_bytes_max: 1 << 20,
         digests: Digests::Verify,
         control: ControlMode::None,
@@ -41,7 +40,7 @@ async fn demo() -> Service {
         settle: Duration::ZERO,
         state,
     };
-    let engines = Engines::probe(BackendChoice::Tract, &[], &Default::default());
+    let engines = Engines::probe(BackendChoice::Tract, &Default::default());
     let manager = Manager::start(&config, engines, Arc::new(Unobserved)).unwrap();
     let mut progress = manager.progress.clone();
     let settled = progress.wait_for(|progress| progress.settled);

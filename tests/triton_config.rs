@@ -212,7 +212,7 @@ async fn an_onnx_model_is_completed_as_on_triton() {
         fs::copy(&weights, folder.join("1").join(name)).unwrap();
     }
     let mut config = config(&registry);
-    config.registry.onnxruntime = vec![library];
+    config.registry.onnxruntime.candidates = vec![library];
     let server = Server::start(config).await;
     let request = |rows: usize| {
         let operand = |name: &str| {

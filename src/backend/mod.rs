@@ -2,7 +2,8 @@
 //! [`Executable`] (shared, immutable), which opens [`Session`]s (one per instance, `&mut`).
 //!
 //! An engine crate is named only in its own adapter, and `cfg(feature)` stands only in this room.
-//! What this room must not know: queues, registries, protocols. It gets bytes, never a path.
+//! What this room must not know: queues, registries, protocols. It gets bytes, never a path; only
+//! what a compiler makes of a model is kept in a folder, which the configuration names.
 
 #[cfg(feature = "candle")]
 mod candle;
@@ -16,15 +17,15 @@ pub mod reshaped;
 mod tract;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
+use crate::config::OnnxRuntimeConfig;
 use crate::error::{Error, Result};
 use crate::infer::TokenCount;
 use crate::model::device::Device;
-use crate::model::manifest::{BackendChoice, Manifest};
+use crate::model::manifest::{BackendChoice, EngineOptions, Manifest};
 use crate::model::{ModelId, Signature};
 use crate::tensor::Tensor;
 
@@ -105,19 +106,14 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Finds ONNX Runtime at the first of `candidates` that is there, and sets up the others.
+    /// Finds ONNX Runtime at the first of its candidates that is there, and sets up the others.
     ///
     /// `default` is what a model gets that asks for "auto".
-    /// Models may have it load `operators`, by their names.
-    pub fn probe(
-        default: BackendChoice,
-        candidates: &[PathBuf],
-        operators: &BTreeMap<String, PathBuf>,
-    ) -> Self {
+    pub fn probe(default: BackendChoice, onnxruntime: &OnnxRuntimeConfig) -> Self {
         Self {
             default,
             identity: Arc::new(identity::Identity),
-            onnxruntime: probe_onnxruntime(candidates, operators).map(Arc::new),
+            onnxruntime: probe_onnxruntime(onnxruntime).map(Arc::new),
             tract: probe_tract(),
             candle: probe_candle(),
         }
@@ -160,13 +156,10 @@ impl Engines {
 }
 
 #[cfg(feature = "onnxruntime")]
-fn probe_onnxruntime(
-    candidates: &[PathBuf],
-    operators: &BTreeMap<String, PathBuf>,
-) -> Result<Opened> {
-    let (library, operators) = (onnxruntime::find(candidates)?, operators.clone());
+fn probe_onnxruntime(config: &OnnxRuntimeConfig) -> Result<Opened> {
+    let (library, config) = (onnxruntime::find(&config.candidates)?, config.clone());
     Ok(LazyLock::new(Box::new(move || {
-        let opened = onnxruntime::OnnxRuntime::open(&library, operators);
+        let opened = onnxruntime::OnnxRuntime::open(&library, config);
         if let Err(error) = &opened {
             tracing::warn!(reason = %error, "onnxruntime is not available");
         }
@@ -175,10 +168,7 @@ fn probe_onnxruntime(
 }
 
 #[cfg(not(feature = "onnxruntime"))]
-fn probe_onnxruntime(
-    _candidates: &[PathBuf],
-    _operators: &BTreeMap<String, PathBuf>,
-) -> Result<Opened> {
+fn probe_onnxruntime(_config: &OnnxRuntimeConfig) -> Result<Opened> {
     Err(Error::unsupported("this build has no onnxruntime engine (feature `onnxruntime`)"))
 }
 
@@ -207,6 +197,43 @@ fn probe_candle() -> Result<Arc<dyn Backend>> {
 #[cfg(any(feature = "onnxruntime", feature = "candle"))]
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// For an engine that computes on the processor alone: what a model asks of a GPU is an error,
+/// unless the processor may stand in, which the log says.
+#[cfg(feature = "tract")]
+fn processor_only(engine: &str, id: &ModelId, options: &EngineOptions) -> Result<()> {
+    no_gpu_options(engine, options)?;
+    let Some(device) = options.device.gpu(|| false).map(Device::Cuda) else { return Ok(()) };
+    if !options.device.falls_back() {
+        return Err(Error::unsupported(format!(
+            "engine.device is \"{device}\", but {engine} computes on the processor only; set \
+             engine.device = \"{device} or cpu\", or another backend"
+        )));
+    }
+    let reason = format!("{engine} computes on the processor only");
+    stands_in(id, device, &reason, Device::Cpu);
+    Ok(())
+}
+
+/// For an engine that has none of ONNX Runtime's ways to use a GPU.
+#[cfg(any(feature = "tract", feature = "candle"))]
+fn no_gpu_options(engine: &str, options: &EngineOptions) -> Result<()> {
+    match options.asks_for_gpu() {
+        Some(option) => Err(Error::unsupported(format!(
+            "{option} is for the backend onnxruntime, not {engine}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Says that a model computes elsewhere than it asked to.
+#[cfg(any(feature = "onnxruntime", feature = "tract", feature = "candle"))]
+fn stands_in(id: &ModelId, wanted: Device, reason: &str, instead: Device) {
+    tracing::warn!(
+        model = %id, device = %wanted, reason,
+        "the device can not be used; the model computes on {instead}"
+    );
 }
 
 /// An engine's refusal to load: the caller learns that, the operator's log learns why.

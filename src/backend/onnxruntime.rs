@@ -3,39 +3,42 @@
 //! Models that ask for all processors share one pool of threads, so that many of them make no more
 //! threads than there are processors. The others have the threads they ask for.
 
+mod compiled;
 mod device;
+mod recorded;
+mod staged;
+mod value;
 mod weights;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytemuck::Pod;
 use bytes::Bytes;
-use half::{bf16, f16};
 use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::ep::ExecutionProviderDispatch;
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{self, SessionInputValue};
-use ort::value::{
-    DynValue, Outlet, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType,
-    TensorRef, ValueType,
-};
 
+use self::recorded::Recorded;
+use self::staged::{Memory, Staged};
+use self::value::{from_value, run_error, specs, to_value};
 use self::weights::SharedWeights;
-use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
-use crate::error::{Error, ErrorKind, Result, quoted};
+use super::{
+    Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx, stands_in,
+};
+use crate::config::OnnxRuntimeConfig;
+use crate::error::{Error, Result, quoted};
 use crate::model::device::Device;
 use crate::model::manifest::{EngineOptions, Optimization};
 use crate::model::{ModelId, Signature, TensorSpec};
-use crate::tensor::{DType, Dim, Shape, Tensor, strings};
+use crate::tensor::{DType, Tensor};
 
 const NAME: &str = "onnxruntime";
 
 pub struct OnnxRuntime {
     environment: Environment,
-    /// What models may ask to have loaded.
-    operators: BTreeMap<String, PathBuf>,
+    config: OnnxRuntimeConfig,
 }
 
 /// The library: the first candidate that exists.
@@ -49,8 +52,8 @@ pub fn find(candidates: &[PathBuf]) -> Result<PathBuf> {
 }
 
 impl OnnxRuntime {
-    /// Loads the library, once in a process. Models may name `operators`.
-    pub fn open(library: &Path, operators: BTreeMap<String, PathBuf>) -> Result<Self> {
+    /// Loads the library, once in a process.
+    pub fn open(library: &Path, config: OnnxRuntimeConfig) -> Result<Self> {
         let environment = environment(library).map_err(|error| {
             Error::unsupported(format!(
                 "the ONNX Runtime library {} can not be used: {}",
@@ -59,13 +62,13 @@ impl OnnxRuntime {
             ))
         })?;
         tracing::info!(library = %library.display(), "onnxruntime loaded");
-        Ok(Self { environment, operators })
+        Ok(Self { environment, config })
     }
 
     /// The libraries of operators that a model names. The model says which, the server says where.
     fn operators(&self, options: &EngineOptions) -> Result<Vec<PathBuf>> {
         let path = |name: &String| {
-            self.operators.get(name).cloned().ok_or_else(|| {
+            self.config.operators.get(name).cloned().ok_or_else(|| {
                 Error::invalid(format!(
                     "engine.operators names '{}', which this server does not allow; give its \
                      library with --operators {}=PATH",
@@ -121,18 +124,20 @@ impl Backend for OnnxRuntime {
             options: options.clone(),
             operators: self.operators(options)?,
             device: candidates.next().unwrap_or_default(),
+            compiled: None,
             signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
             first: Mutex::new(None),
         };
+        if options.tensorrt.is_some() && model.device != Device::Cpu && device::has_tensorrt() {
+            model.compiled = compiled::folder(&self.config.compiled, source.bytes);
+        }
         let session = loop {
-            match (model.open_first(source.id), candidates.next()) {
+            let opened = model.open_first(source.id);
+            let opened = opened.map_err(|error| device::reason(model.device, &error));
+            match (opened, candidates.next()) {
                 (Ok(session), _) => break session,
                 (Err(error), Some(next)) => {
-                    let reason = one_line(&error);
-                    tracing::warn!(
-                        model = %source.id, device = %model.device, reason,
-                        "the device can not be used; the model computes on {next}"
-                    );
+                    stands_in(source.id, model.device, &one_line(&error), next);
                     model.device = next;
                 }
                 (Err(error), None) => return Err(load_error(NAME, error)),
@@ -156,6 +161,8 @@ struct Model {
     options: EngineOptions,
     operators: Vec<PathBuf>,
     device: Device,
+    /// Where what a compiler makes of the model is kept.
+    compiled: Option<PathBuf>,
     signature: Signature,
     labels: onnx::Classes,
     /// The session that told the signature, until the first instance takes it.
@@ -187,6 +194,10 @@ impl Model {
         self.open()
     }
 
+    fn providers(&self) -> Vec<ExecutionProviderDispatch> {
+        device::providers(self.device, &self.options, self.compiled.as_deref())
+    }
+
     fn open(&self) -> std::result::Result<session::Session, String> {
         let level = match self.options.optimization {
             Optimization::Off => GraphOptimizationLevel::Disable,
@@ -209,7 +220,7 @@ impl Model {
             builder = weights.give_to(builder).map_err(|e| text(&e))?;
         }
         builder
-            .with_execution_providers(device::providers(self.device, &self.options))
+            .with_execution_providers(self.providers())
             .map_err(|e| text(&e))?
             .with_optimization_level(level)
             .map_err(|e| text(&e))?
@@ -228,6 +239,42 @@ impl Model {
             .map_err(|e| text(&e))?
             .commit_from_memory(&self.file)
             .map_err(|e| text(&e))
+    }
+}
+
+impl Model {
+    fn way(&self, session: &session::Session) -> Result<Way> {
+        let Device::Cuda(number) = self.device else { return Ok(Way::Direct) };
+        let staged = || {
+            let host = Memory::pinned(session, number)?;
+            Staged::new(session, host)
+        };
+        let all = self.signature.inputs.iter().chain(&self.signature.outputs);
+        // No GPU has texts: the library computes such parts on the processor.
+        let has_texts = all.into_iter().any(|spec| spec.dtype == DType::Bytes);
+        if self.options.cuda_graph {
+            if has_texts {
+                let message = "engine.cuda_graph: tensors of texts can not be on a GPU";
+                return Err(Error::unsupported(message));
+            }
+            let recorded = staged().and_then(|staged| {
+                let device = Memory::of_gpu(session, number)?;
+                Ok(Recorded::new(staged, device))
+            });
+            let recorded = recorded.map_err(|error| load_error(NAME, error))?;
+            return Ok(Way::Recorded(Box::new(recorded)));
+        }
+        if has_texts || self.options.pinned_memory == Some(false) {
+            return Ok(Way::Direct);
+        }
+        match staged() {
+            Ok(staged) => Ok(Way::Staged(Box::new(staged))),
+            Err(error) => {
+                let reason = one_line(&error.to_string());
+                tracing::warn!(reason, "tensors go to the GPU without pinned memory");
+                Ok(Way::Direct)
+            }
+        }
     }
 }
 
@@ -250,18 +297,38 @@ impl Executable for Model {
             Some(session) => session,
             None => self.open().map_err(|error| load_error(NAME, error))?,
         };
+        let way = self.way(&session)?;
         let outputs = self.signature.outputs.clone();
-        Ok(Box::new(Instance { session, outputs }))
+        Ok(Box::new(Instance { way, session, outputs }))
     }
 }
 
+/// How tensors go into a session and out of it.
+enum Way {
+    /// As they lie in the host's memory.
+    Direct,
+    Staged(Box<Staged>),
+    Recorded(Box<Recorded>),
+}
+
 struct Instance {
+    // Dropped before the session whose memory it uses.
+    way: Way,
     session: session::Session,
     outputs: Vec<TensorSpec>,
 }
 
 impl Session for Instance {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        match &mut self.way {
+            Way::Direct => {}
+            Way::Staged(staged) => {
+                return staged.run(&mut self.session, inputs, &self.outputs, None);
+            }
+            Way::Recorded(recorded) => {
+                return recorded.run(&mut self.session, inputs, &self.outputs);
+            }
+        }
         let values: Vec<SessionInputValue<'_>> =
             inputs.iter().map(to_value).collect::<Result<_>>()?;
         let outputs = self.session.run(&values[..]).map_err(run_error)?;
@@ -294,158 +361,5 @@ fn thread_count(wish: Option<usize>) -> usize {
     }
 }
 
-/// The engine's own word on whose fault it was: an argument it refuses is the caller's.
-fn run_error(error: ort::Error) -> Error {
-    let detail = one_line(&error.to_string());
-    if error.code() == ort::ErrorCode::InvalidArgument {
-        let message = "the model refused the values or shapes of its inputs";
-        return Error::new(ErrorKind::InvalidInput, message).with_detail(detail);
-    }
-    Error::internal("the model failed on this input").with_detail(detail)
-}
-
-fn specs(what: &str, outlets: &[Outlet]) -> Result<Vec<TensorSpec>> {
-    outlets.iter().map(|outlet| spec(what, outlet)).collect()
-}
-
-fn spec(what: &str, outlet: &Outlet) -> Result<TensorSpec> {
-    let name = outlet.name();
-    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(Error::invalid(format!("{what} '{name}' is {}, not a tensor", outlet.dtype())));
-    };
-    let dtype = from_element_type(*ty).ok_or_else(|| {
-        Error::invalid(format!("{what} '{name}' has the unsupported element type {ty}"))
-    })?;
-    let dims = shape.iter().map(|&dim| Dim::from_wire(dim).unwrap_or(Dim::Any)).collect();
-    Ok(TensorSpec { name: name.to_owned(), dtype, dims })
-}
-
-fn from_element_type(ty: TensorElementType) -> Option<DType> {
-    Some(match ty {
-        TensorElementType::Bool => DType::Bool,
-        TensorElementType::Uint8 => DType::U8,
-        TensorElementType::Uint16 => DType::U16,
-        TensorElementType::Uint32 => DType::U32,
-        TensorElementType::Uint64 => DType::U64,
-        TensorElementType::Int8 => DType::I8,
-        TensorElementType::Int16 => DType::I16,
-        TensorElementType::Int32 => DType::I32,
-        TensorElementType::Int64 => DType::I64,
-        TensorElementType::Float16 => DType::F16,
-        TensorElementType::Bfloat16 => DType::BF16,
-        TensorElementType::Float32 => DType::F32,
-        TensorElementType::Float64 => DType::F64,
-        TensorElementType::String => DType::Bytes,
-        _ => return None,
-    })
-}
-
-fn to_value(tensor: &Tensor) -> Result<SessionInputValue<'_>> {
-    match tensor.dtype() {
-        DType::U8 => numbers::<u8>(tensor),
-        DType::U16 => numbers::<u16>(tensor),
-        DType::U32 => numbers::<u32>(tensor),
-        DType::U64 => numbers::<u64>(tensor),
-        DType::I8 => numbers::<i8>(tensor),
-        DType::I16 => numbers::<i16>(tensor),
-        DType::I32 => numbers::<i32>(tensor),
-        DType::I64 => numbers::<i64>(tensor),
-        DType::F16 => numbers::<f16>(tensor),
-        DType::BF16 => numbers::<bf16>(tensor),
-        DType::F32 => numbers::<f32>(tensor),
-        DType::F64 => numbers::<f64>(tensor),
-        DType::Bool => {
-            let flags: Vec<bool> = tensor.data().iter().map(|&byte| byte != 0).collect();
-            owned(tensor.shape(), flags)
-        }
-        DType::Bytes => text(tensor),
-    }
-}
-
-/// A view of the tensor's bytes where they are aligned, a copy where they are not.
-fn numbers<T>(tensor: &Tensor) -> Result<SessionInputValue<'_>>
-where
-    T: Pod + PrimitiveTensorElementType + std::fmt::Debug + 'static,
-{
-    match bytemuck::try_cast_slice::<u8, T>(tensor.data()) {
-        Ok(view) => TensorRef::from_array_view((dims(tensor.shape()), view))
-            .map(SessionInputValue::from)
-            .map_err(run_error),
-        Err(_) => {
-            owned(tensor.shape(), bytemuck::allocation::pod_collect_to_vec::<u8, T>(tensor.data()))
-        }
-    }
-}
-
-fn owned<T>(shape: &Shape, data: Vec<T>) -> Result<SessionInputValue<'static>>
-where
-    T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-{
-    OrtTensor::from_array((dims(shape), data)).map(SessionInputValue::from).map_err(run_error)
-}
-
-fn text(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
-    let utf8 = |element: Option<&[u8]>| {
-        element.and_then(|bytes| str::from_utf8(bytes).ok().map(str::to_owned))
-    };
-    let words: Vec<String> = strings::elements(tensor.data())
-        .map(utf8)
-        .collect::<Option<_>>()
-        .ok_or_else(|| Error::invalid("a BYTES element is not valid UTF-8, which ONNX asks for"))?;
-    if words.iter().any(|word| word.contains('\0')) {
-        return Err(Error::invalid("a BYTES element holds a NUL, which the engine would cut at"));
-    }
-    OrtTensor::from_string_array((dims(tensor.shape()), &words[..]))
-        .map(SessionInputValue::from)
-        .map_err(run_error)
-}
-
-fn dims(shape: &Shape) -> Vec<usize> {
-    shape.to_vec()
-}
-
-fn from_value(spec: &TensorSpec, value: &DynValue) -> Result<Tensor> {
-    match spec.dtype {
-        DType::U8 => extract::<u8>(spec, value),
-        DType::U16 => extract::<u16>(spec, value),
-        DType::U32 => extract::<u32>(spec, value),
-        DType::U64 => extract::<u64>(spec, value),
-        DType::I8 => extract::<i8>(spec, value),
-        DType::I16 => extract::<i16>(spec, value),
-        DType::I32 => extract::<i32>(spec, value),
-        DType::I64 => extract::<i64>(spec, value),
-        DType::F16 => extract::<f16>(spec, value),
-        DType::BF16 => extract::<bf16>(spec, value),
-        DType::F32 => extract::<f32>(spec, value),
-        DType::F64 => extract::<f64>(spec, value),
-        DType::Bool => {
-            let (shape, data) = value.try_extract_tensor::<bool>().map_err(run_error)?;
-            let bytes: Vec<u8> = data.iter().map(|&flag| u8::from(flag)).collect();
-            tensor(spec, shape, bytes.into())
-        }
-        DType::Bytes => {
-            let (shape, words) = value.try_extract_strings().map_err(run_error)?;
-            let mut bytes = Vec::new();
-            if !words.iter().all(|word| strings::push(&mut bytes, word.as_bytes())) {
-                return Err(Error::internal("the model answered with an endless string"));
-            }
-            tensor(spec, shape, bytes.into())
-        }
-    }
-}
-
-fn extract<T>(spec: &TensorSpec, value: &DynValue) -> Result<Tensor>
-where
-    T: Pod + PrimitiveTensorElementType,
-{
-    let (shape, data) = value.try_extract_tensor::<T>().map_err(run_error)?;
-    tensor(spec, shape, Bytes::copy_from_slice(bytemuck::cast_slice(data)))
-}
-
-fn tensor(spec: &TensorSpec, shape: &[i64], data: Bytes) -> Result<Tensor> {
-    let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-    let dims = dims.ok_or_else(|| Error::internal("the model answered with a negative extent"))?;
-    Tensor::new(&spec.name, spec.dtype, Shape::new(dims), data).map_err(|error| {
-        Error::internal("the model's answer is not a whole tensor").with_detail(error)
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! wrong, that must show, not be papered over by another copy.
 //!
 //! And which libraries of operators it may load: those that are named here, never one that a
-//! model's folder brings along.
+//! model's folder brings along. And where it keeps what a compiler made of models.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,18 @@ const SYSTEM: [&str; 5] = [
     "/usr/lib/aarch64-linux-gnu",
     "/opt/onnxruntime/lib",
 ];
+
+/// What ONNX Runtime is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxRuntimeConfig {
+    /// Places to look for the library, in order.
+    pub candidates: Vec<PathBuf>,
+    /// Libraries with operators of their own that models may ask it to load, by the name that they
+    /// ask with.
+    pub operators: BTreeMap<String, PathBuf>,
+    /// Where what a compiler (TensorRT) made of models is kept.
+    pub compiled: PathBuf,
+}
 
 /// The places to look at, in order.
 pub fn candidates(flag: Option<PathBuf>) -> Vec<PathBuf> {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::raw::{self, File, Overlay};
 use super::{
     Address, AlertsConfig, Config, ControlMode, DriftConfig, HttpAddress, Limits, LogConfig,
-    LogFormat, OtlpConfig, RegistryConfig, ServerConfig, library,
+    LogFormat, OnnxRuntimeConfig, OtlpConfig, RegistryConfig, ServerConfig, library,
 };
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::ModelName;
@@ -144,16 +144,21 @@ fn resolve(overlay: Overlay, file: File) -> Result<Config> {
         )?,
     };
     let models = overlay.models.or(file.models).unwrap_or_else(|| PathBuf::from("models"));
+    let state = file.registry.state.unwrap_or_else(|| models.join(".galen"));
+    let onnxruntime = OnnxRuntimeConfig {
+        candidates: library::candidates(overlay.onnxruntime.or(file.onnxruntime)),
+        operators: library::operators(overlay.operators, file.operators)?,
+        compiled: file.registry.compiled.unwrap_or_else(|| state.join("compiled")),
+    };
     let registry = RegistryConfig {
-        state: file.registry.state.unwrap_or_else(|| models.join(".galen")),
+        state,
         models,
         model_name: model_name(
             "registry.model_name",
             overlay.model_name.or(file.registry.model_name),
         )?,
         backend: backend(overlay.backend.or(file.backend).as_deref().unwrap_or("auto"))?,
-        onnxruntime: library::candidates(overlay.onnxruntime.or(file.onnxruntime)),
-        operators: library::operators(overlay.operators, file.operators)?,
+        onnxruntime,
         model_bytes_max: overlay
             .model_bytes_max
             .or(file.registry.model_bytes_max)
@@ -385,12 +390,14 @@ mod tests {
         let written = load(text, Overlay::default()).unwrap();
         let default = load("", Overlay::default()).unwrap();
         let library = vec![PathBuf::from("/opt/onnxruntime/lib/libonnxruntime.so")];
-        assert_eq!(written.registry.onnxruntime, library, "the one key without a fixed default");
-        let registry = super::RegistryConfig { onnxruntime: library, ..default.registry };
+        let found = &written.registry.onnxruntime.candidates;
+        assert_eq!(found, &library, "the one key without a fixed default");
+        let mut registry = default.registry;
+        registry.onnxruntime.candidates = library;
         let default = Config { registry, ..default };
         assert_eq!(format!("{written:?}"), format!("{default:?}"));
         // As many lines with a value as there are keys: the file's types have no others.
-        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 46);
+        assert_eq!(text.lines().filter(|line| line.contains(" = ")).count(), 47);
     }
 
     #[test]

@@ -5,17 +5,17 @@
 //! room reads the environment and the configuration file.
 
 mod http_address;
-mod library;
+pub mod library;
 mod load;
 pub mod raw;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use http_address::HttpAddress;
+pub use library::OnnxRuntimeConfig;
 pub use load::toml_from_str;
 pub use raw::Overlay;
 
@@ -59,11 +59,7 @@ pub struct RegistryConfig {
     pub model_name: Option<ModelName>,
     /// What a model gets that asks for `backend = "auto"`.
     pub backend: BackendChoice,
-    /// Places to look for the ONNX Runtime library, in order.
-    pub onnxruntime: Vec<PathBuf>,
-    /// Libraries with operators of their own that models may ask ONNX Runtime to load, by the name
-    /// that they ask with.
-    pub operators: BTreeMap<String, PathBuf>,
+    pub onnxruntime: OnnxRuntimeConfig,
     /// Largest model file that is read, in bytes.
     pub model_bytes_max: u64,
     /// What `SHA256SUMS` of a version means.

@@ -43,6 +43,7 @@ pub struct Registry {
     pub poll_ms: Option<u64>,
     pub settle_ms: Option<u64>,
     pub state: Option<PathBuf>,
+    pub compiled: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Where a model computes: on the processor, or on a GPU.
+//! Where a model computes: on the processor, or on a GPU; and what compiles its graph for one.
 
 use std::fmt;
 
@@ -85,6 +85,45 @@ impl<'de> Deserialize<'de> for Placement {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).map_err(|error| de::Error::custom(error.message()))
+    }
+}
+
+/// NVIDIA's compiler of graphs, for those parts of one that it can take; CUDA computes the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TensorRt {
+    pub precision: Precision,
+    /// Scratch memory of the GPU that it may plan with; its own choice where nothing is said.
+    pub workspace_bytes_max: Option<u64>,
+}
+
+/// The least exact numbers that the compiler may choose. A model answers slightly otherwise with
+/// any but the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    Fp32,
+    Fp16,
+    Bf16,
+    /// Of a graph that says how it is quantised (`QuantizeLinear`).
+    Int8,
+}
+
+impl Precision {
+    const ALL: [Self; 4] = [Self::Fp32, Self::Fp16, Self::Bf16, Self::Int8];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Bf16 => "bf16",
+            Precision::Int8 => "int8",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
     }
 }
 

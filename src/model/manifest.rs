@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Label;
-use super::device::Placement;
+use super::device::{Device, Placement, TensorRt};
 use super::ensemble::Ensemble;
 use super::performance::Performance;
 use super::refine::{Declared, INPUTS, OUTPUTS, check_entry, check_features, fill_in, find};
@@ -127,6 +127,12 @@ pub struct EngineOptions {
     pub device: Placement,
     /// Memory of the GPU that one instance may take.
     pub gpu_memory_bytes_max: Option<u64>,
+    /// Whether tensors go to a GPU and come back through memory that it reads and writes itself.
+    /// On where nothing is said.
+    pub pinned_memory: Option<bool>,
+    /// Whether what a GPU has to do for a shape is recorded and then started as one piece.
+    pub cuda_graph: bool,
+    pub tensorrt: Option<TensorRt>,
     /// Threads inside one engine call; 0 takes those that all models share, as many as this
     /// process may use processors.
     pub threads: Option<usize>,
@@ -141,6 +147,35 @@ pub struct EngineOptions {
     pub memory_pattern: Option<bool>,
     /// Libraries with operators that the model needs, by the names that the server allows.
     pub operators: Vec<String>,
+}
+
+impl EngineOptions {
+    /// What is said of a GPU has to be true of one.
+    fn validate_gpu(&self) -> Result<()> {
+        let asked = self.asks_for_gpu();
+        if self.device == Placement::On(Device::Cpu)
+            && let Some(option) = asked
+        {
+            return Err(Error::invalid(format!("{option} needs a GPU; engine.device is \"cpu\"")));
+        }
+        let Some(tensorrt) = self.tensorrt else { return Ok(()) };
+        if tensorrt.workspace_bytes_max == Some(0) {
+            let message = "engine.tensorrt.workspace_bytes_max: expected 1 or more";
+            return Err(Error::invalid(message));
+        }
+        if self.cuda_graph {
+            let message = "engine.tensorrt and engine.cuda_graph: expected one of them";
+            return Err(Error::invalid(message));
+        }
+        Ok(())
+    }
+
+    /// The option that an engine without GPUs of ONNX Runtime's can not fulfil.
+    pub fn asks_for_gpu(&self) -> Option<&'static str> {
+        let options =
+            [("engine.tensorrt", self.tensorrt.is_some()), ("engine.cuda_graph", self.cuda_graph)];
+        options.into_iter().find_map(|(option, is_set)| is_set.then_some(option))
+    }
 }
 
 /// Graph optimisation before serving.
@@ -241,6 +276,7 @@ impl Manifest {
         if self.engine.gpu_memory_bytes_max == Some(0) {
             return wrong("engine.gpu_memory_bytes_max: expected 1 or more".into());
         }
+        self.engine.validate_gpu()?;
         self.batching.validate()?;
         self.transformer.validate()?;
         warmup::validate(&self.warmup)?;

@@ -21,6 +21,7 @@ use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
 use crate::error::{Error, Result};
 use crate::event::{LoadCost, Observe, Remember, Watch};
+use crate::model::device::Device;
 use crate::model::manifest::{Manifest, OutputEntry, Refined};
 use crate::model::triton_config::complete;
 use crate::model::{Contract, Examples, ModelId, Profile, Signature, examples, mlmodel, profile};
@@ -136,7 +137,7 @@ impl Loader {
 
         entered(VersionState::Warming);
         for session in &mut sessions {
-            warm_up(id, session.as_mut(), &signature, &mut policy, wanted)?;
+            warm_up(id, session.as_mut(), device, &signature, &mut policy, wanted)?;
         }
         let data = |path: &str| files.read_beside(path, warmup::DATA_BYTES_MAX);
         warmup::run(&data, id, &manifest.warmup, &signature, &policy, &mut sessions)?;
@@ -379,17 +380,20 @@ fn batch_policy(manifest: &Manifest, signature: &Signature) -> Result<BatchPolic
     Ok(BatchPolicy::new(&manifest.batching, batchable))
 }
 
-/// Runs on zeros, alone and (where batching is on) as two rows. A model may well refuse zeros;
-/// one that answers two rows with another number of rows can not be batched.
+/// Runs on zeros, alone and (where batching is on) as two rows; on a GPU, where a new shape may
+/// mean a search for the best kernels or a compilation, as the largest batch, too. A model may well
+/// refuse zeros; one that answers two rows with another number of rows can not be batched.
 fn warm_up(
     id: &ModelId,
     session: &mut dyn Session,
+    device: Device,
     signature: &Signature,
     policy: &mut BatchPolicy,
     batching_wanted: bool,
 ) -> Result<()> {
-    let sizes: &[usize] = if policy.batch_size_max > 1 { &[1, 2] } else { &[1] };
-    for &rows in sizes {
+    let most = policy.batch_size_max;
+    let sizes = [(1, true), (2, most > 1), (most, most > 2 && device != Device::Cpu)];
+    for (rows, _) in sizes.into_iter().filter(|(_, runs)| *runs) {
         let inputs = signature
             .inputs
             .iter()

@@ -25,6 +25,7 @@ use crate::backend::{Executable, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{BatchExecuted, VersionSink};
 use crate::infer::{Computed, SpanId, Timings};
+use crate::model::device::Device;
 use crate::tensor::{Tensor, batch};
 
 /// One caller's tensors and the way back to the caller.
@@ -59,8 +60,9 @@ pub struct Shared {
     pub request_ns: AtomicU64,
     /// Moving average of a whole run, to tell the models that are quicker than a change of thread.
     run_ns: AtomicU64,
-    /// Whether the policy lets a request run the moment it comes.
-    delays: bool,
+    /// Whether a request may be run by the thread that brings it: the policy lets it run the moment
+    /// it comes, and no GPU is waited for, which keeps things of its own for each thread.
+    may_lead: bool,
 }
 
 struct State {
@@ -110,7 +112,7 @@ impl Shared {
         sink: Arc<dyn VersionSink>,
     ) -> Self {
         let free = sessions.into_iter().map(Some).collect();
-        let delays = policy.delays();
+        let may_lead = !policy.delays() && executable.device() == Device::Cpu;
         let state = State { queue: BatchQueue::new(policy), open: true, free, company: 0 };
         Self {
             state: Mutex::new(state),
@@ -120,7 +122,7 @@ impl Shared {
             request_ns: AtomicU64::new(1_000_000),
             // Unknown is slow: the workers find out.
             run_ns: AtomicU64::new(1_000_000),
-            delays,
+            may_lead,
         }
     }
 
@@ -131,7 +133,7 @@ impl Shared {
         now: Instant,
     ) -> std::result::Result<Admitted, Refusal> {
         let mut dropped = Vec::new();
-        let leads = !self.delays && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
+        let leads = self.may_lead && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
         let all_busy;
         let admitted = {
             let mut state = self.lock();
@@ -387,4 +389,58 @@ impl Instance<'_> {
 /// Answers one caller. A caller that left is not an error.
 fn answer(entry: Entry<Job>, outcome: Result<Computed>) {
     let _ = entry.payload.reply.send(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Unobserved;
+    use crate::model::Signature;
+    use crate::tensor::batch::ShapeKey;
+
+    struct Quick(Device, Signature);
+
+    impl Executable for Quick {
+        fn signature(&self) -> &Signature {
+            &self.1
+        }
+
+        fn device(&self) -> Device {
+            self.0
+        }
+
+        fn session(&self) -> Result<Box<dyn Session>> {
+            Ok(Box::new(Nothing))
+        }
+    }
+
+    struct Nothing;
+
+    impl Session for Nothing {
+        fn run(&mut self, _: &[Tensor]) -> Result<Vec<Tensor>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn only_what_the_processor_computes_is_run_by_the_thread_that_brings_it() {
+        for device in [Device::Cpu, Device::Cuda(0)] {
+            let model = Quick(device, Signature { inputs: Vec::new(), outputs: Vec::new() });
+            let sessions = vec![model.session().unwrap()];
+            let policy = BatchPolicy::default();
+            let shared = Shared::new(policy, Arc::new(model), sessions, Arc::new(Unobserved));
+            shared.run_ns.store(1_000, Ordering::Relaxed);
+            let (now, (reply, _answer)) = (Instant::now(), oneshot::channel());
+            let entry = Entry {
+                payload: Job { inputs: Vec::new(), reply, span: None },
+                key: ShapeKey::of(&[]),
+                rows: 1,
+                enqueued_at: now,
+                deadline: now + Duration::from_secs(1),
+                late_at: None,
+            };
+            let admitted = shared.admit(entry, 0, now).unwrap();
+            assert_eq!(matches!(admitted, Admitted::Lead(..)), device == Device::Cpu, "{device}");
+        }
+    }
 }

@@ -15,15 +15,16 @@ instance_group [ {{ kind: {kind} {gpus} }} ]
 """
 
 
-def add(registry, name: str, device: str):
-    """A model of one of both engines that can compute on a GPU."""
+def add(registry, name: str, device: str, *more: str):
+    """A model of one of both engines that can compute on a GPU, with more lines of its table."""
     if name == "transformer":
         folder = registry.path / name
         shutil.copytree(TRANSFORMER, folder / "1")
     else:
         folder = registry.add_demo("ecg-rhythm", name)
     text = (folder / "model.toml").read_text() if (folder / "model.toml").exists() else ""
-    (folder / "model.toml").write_text(f'{text}\n[engine]\ndevice = "{device}"\n')
+    lines = ["[engine]", f'device = "{device}"', *more]
+    (folder / "model.toml").write_text(text + "\n" + "\n".join(lines) + "\n")
 
 
 def reason(server, model: str) -> str:
@@ -55,11 +56,54 @@ def test_where_the_processor_may_stand_in_it_does_and_the_log_says_so(registry, 
     assert server.get(f"/v2/models/{name}/config").json()["instance_group"][0]["kind"] == "KIND_CPU"
 
 
-def test_a_wrong_device_is_named(registry, start):
-    add(registry, "ecg", "tpu")
+@pytest.mark.parametrize(
+    ("device", "more", "part"),
+    [
+        ("tpu", [], "device: expected"),
+        ("cuda:0", ["[engine.tensorrt]"], 'engine.device is "cuda:0", but this ONNX Runtime library has no TensorRT'),
+        ("cuda:0", ["cuda_graph = true"], "computes on the processor only"),
+        ("cpu", ["cuda_graph = true"], 'engine.cuda_graph needs a GPU; engine.device is "cpu"'),
+        ("cpu", ["[engine.tensorrt]"], "engine.tensorrt needs a GPU"),
+        ("cuda", ["cuda_graph = true", "[engine.tensorrt]"], "expected one of them"),
+        ("cuda", ["[engine.tensorrt]", 'precision = "fp64"'], "expected one of `fp32`"),
+        ("cuda", ["[engine.tensorrt]", "workspace_bytes_max = 0"], "expected 1 or more"),
+        ("cuda", ["gpu_memory_bytes_max = 0"], "engine.gpu_memory_bytes_max: expected 1 or more"),
+        ("cuda", ["gpu_memory_bytes_max = -1"], "integer `-1`"),
+    ],
+)
+def test_what_is_asked_of_a_gpu_and_can_not_be_had_is_named(registry, start, device, more, part):
+    add(registry, "ecg", device, *more)
     server = start(registry.path)
     server.log.wait_for(level="ERROR")
-    assert "device: expected" in server.log.text()
+    assert part in server.log.text().replace('\\"', '"')
+
+
+def test_what_is_asked_of_a_gpu_does_not_matter_to_the_processor_that_stands_in(registry, start):
+    add(registry, "ecg", "cuda or cpu", "gpu_memory_bytes_max = 1000", "[engine.tensorrt]", 'precision = "fp16"')
+    add(registry, "auto", "auto", "cuda_graph = true")
+    server = start(registry.path).wait_ready()
+    config = server.get("/v2/models/ecg/config").json()
+    [accelerator] = config["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    assert accelerator == {"name": "tensorrt", "parameters": {"precision_mode": "FP16"}}
+    assert config["parameters"]["gpu_mem_limit"]["string_value"] == "1000"
+    assert config["instance_group"][0]["kind"] == "KIND_CPU"
+    assert server.get("/v2/models/auto/config").json()["optimization"]["cuda"]["graphs"]
+    # Nothing was compiled, so nothing is kept.
+    assert not (registry.path / ".galen" / "compiled").exists()
+
+
+def test_engines_without_a_gpu_say_so(registry, start):
+    add(registry, "ecg", "cuda:0")
+    add(registry, "instead", "cuda:1 or cpu")
+    add(registry, "transformer", "cuda or cpu", "[engine.tensorrt]")
+    server = start(registry.path, "--backend", "tract")
+    server.log.wait_for(message="version failed", model="ecg")
+    assert "tract computes on the processor only" in reason(server, "ecg")
+    server.log.wait_for(message="version failed", model="transformer")
+    assert "engine.tensorrt is for the backend onnxruntime, not candle" in reason(server, "transformer")
+    [warning] = server.log.wait_for(level="WARN", device="cuda:1")
+    assert warning["message"] == "the device can not be used; the model computes on cpu"
+    server.log.wait_for(message="version ready", model="instead")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::Pod;
 use bytes::Bytes;
 use galen::backend::{Backend, Engines, Executable, ModelSource, Session};
+use galen::config::OnnxRuntimeConfig;
 use galen::error::{Error, ErrorKind};
 use galen::model::manifest::{BackendChoice, EngineOptions};
 use galen::model::{Manifest, ModelId, ModelName, Version};
@@ -36,8 +37,9 @@ fn probe() -> &'static Engines {
         let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
         let own = |name: &str| root().join("target/lib").join(name);
         let own = ["libonnxruntime.so", "libonnxruntime.dylib"].map(own);
-        let places = Vec::from_iter(named.into_iter().chain(own));
-        let engines = Engines::probe(BackendChoice::Auto, &places, &Default::default());
+        let candidates = Vec::from_iter(named.into_iter().chain(own));
+        let config = OnnxRuntimeConfig { candidates, ..OnnxRuntimeConfig::default() };
+        let engines = Engines::probe(BackendChoice::Auto, &config);
         if let Some(error) = engines.onnxruntime_missing()
             && cfg!(feature = "onnxruntime")
         {

@@ -3,13 +3,16 @@
 use candle_core::utils::cuda_is_available;
 
 use super::NAME;
-use crate::backend::{load_error, one_line};
+use crate::backend::{load_error, no_gpu_options, one_line, stands_in};
 use crate::error::{Error, Result};
 use crate::model::ModelId;
-use crate::model::device::{Device, Placement};
+use crate::model::device::Device;
+use crate::model::manifest::EngineOptions;
 
 /// The device of a model, in this engine's words and in ours.
-pub fn open(id: &ModelId, placement: Placement) -> Result<(candle_core::Device, Device)> {
+pub fn open(id: &ModelId, options: &EngineOptions) -> Result<(candle_core::Device, Device)> {
+    no_gpu_options(NAME, options)?;
+    let placement = options.device;
     let processor = (candle_core::Device::Cpu, Device::Cpu);
     let Some(number) = placement.gpu(cuda_is_available) else { return Ok(processor) };
     let wanted = Device::Cuda(number);
@@ -25,11 +28,7 @@ pub fn open(id: &ModelId, placement: Placement) -> Result<(candle_core::Device, 
     match opened {
         Ok(device) => Ok((device, wanted)),
         Err(error) if placement.falls_back() => {
-            let reason = one_line(error.message());
-            tracing::warn!(
-                model = %id, device = %wanted, reason,
-                "the device can not be used; the model computes on cpu"
-            );
+            stands_in(id, wanted, &one_line(error.message()), Device::Cpu);
             Ok(processor)
         }
         Err(error) => Err(error),

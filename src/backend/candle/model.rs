@@ -53,7 +53,7 @@ impl Model {
         let options = &source.manifest.transformer;
         let description = Description::read(source.beside, options)?;
         let file = open(source.bytes)?;
-        let (place, device) = device::open(source.id, source.manifest.engine.device)?;
+        let (place, device) = device::open(source.id, &source.manifest.engine)?;
         let weights = Weights::new(&file, &place);
         let input = match (&description.family, options.input) {
             (Family::Vit(image), _) => Input::Pixels(*image),

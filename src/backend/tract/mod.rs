@@ -18,7 +18,9 @@ use tract_onnx::Onnx;
 use tract_onnx::prelude::{Framework, TVec, TractResult, TypedSimpleState};
 
 use self::plan::{Plan, Plans, Source, guard};
-use super::{Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx};
+use super::{
+    Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx, processor_only,
+};
 use crate::error::{Error, Result};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::{Shape, Tensor};
@@ -56,6 +58,7 @@ impl Backend for Tract {
 
     fn load(&self, source: &ModelSource<'_>) -> Result<Arc<dyn Executable>> {
         let failed = |error: String| load_error(NAME, error);
+        processor_only(NAME, source.id, &source.manifest.engine)?;
         onnx::stands_alone(NAME, source.bytes)?;
         let (bytes, labels) = onnx::unpack(NAME, source.bytes)?;
         let bytes = &bytes[..];

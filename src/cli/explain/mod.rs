@@ -48,7 +48,7 @@ pub fn run(args: ExplainArgs) -> ExitCode {
 fn look(config: &Config, target: &str) -> Result<Facts> {
     let (model, version) = target.split_once('/').unwrap_or((target, ""));
     let registry = &config.registry;
-    let engines = Engines::probe(registry.backend, &registry.onnxruntime, &registry.operators);
+    let engines = Engines::probe(registry.backend, &registry.onnxruntime);
     let inspection = inspect(registry, engines, model, version)?;
     Ok(Facts::of(&inspection, registry))
 }

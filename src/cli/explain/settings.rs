@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::model::device::{Device, Placement};
+use crate::model::device::{Device, Placement, TensorRt};
 use crate::model::manifest::{BackendChoice, Manifest};
 use crate::model::{Signature, manifest, triton_config};
 use crate::scheduler::policy::BatchPolicy;
@@ -78,7 +78,13 @@ fn number(
 
 fn device(asked: &Asked<'_>) -> Setting {
     let wish = asked.manifest.engine.device;
-    let value = asked.device.map_or_else(|| "none".to_owned(), |device| device.to_string());
+    let value = match (asked.device, asked.manifest.engine.tensorrt) {
+        (None, _) => "none".to_owned(),
+        (Some(device @ Device::Cuda(_)), Some(TensorRt { precision, .. })) => {
+            format!("{device} through TensorRT, {}", precision.name())
+        }
+        (Some(device), _) => device.to_string(),
+    };
     let why = match (wish, asked.device) {
         (Placement::Auto, Some(Device::Cuda(_))) => "auto: the engine found a GPU".to_owned(),
         (Placement::Auto, _) => "auto: the engine has no GPU to compute on".to_owned(),
@@ -246,6 +252,18 @@ mod tests {
             input { name: 'x' data_type: TYPE_FP32 dims: 2 }
             output { name: 'y' data_type: TYPE_FP32 dims: 2 }";
         assert!(tritons(listed, 8).contains("config.pbtxt says so: no dynamic_batching"));
+    }
+
+    #[test]
+    fn what_compiles_for_a_gpu_is_said() {
+        let text = "[engine]\ndevice = 'cuda or cpu'\n[engine.tensorrt]\nprecision = 'fp16'";
+        let manifest = Manifest::parse(text).unwrap();
+        let value = |device| {
+            let asked = Asked { device: Some(device), ..asked(&manifest) };
+            settings(&asked).into_iter().find(|setting| setting.key == "device").unwrap().value
+        };
+        assert_eq!(value(Device::Cuda(0)), "cuda:0 through TensorRT, fp16");
+        assert_eq!(value(Device::Cpu), "cpu");
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //!
 //! Beside what Galen does, the table names everything else that Triton knows, as `Never` or
 //! `Neutral`, so that it is refused as unsupported and not as a typing error. Read and then
-//! without effect are only fields that have none on Triton either, for an ONNX model on a
-//! processor: the two pinned memories (copies to and from a GPU) and the name of an instance group.
+//! without effect is only the name of an instance group.
 
 use std::collections::BTreeMap;
 
@@ -207,9 +206,9 @@ pub struct Optimization {
     pub graph: Option<Graph>,
     pub(super) priority: Neutral<ModelPriority>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cuda: Option<Never>,
+    pub cuda: Option<Cuda>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) execution_accelerators: Option<Never>,
+    pub execution_accelerators: Option<ExecutionAccelerators>,
     pub input_pinned_memory: PinnedMemory,
     pub output_pinned_memory: PinnedMemory,
     pub(super) gather_kernel_buffer_threshold: Neutral<u32>,
@@ -220,6 +219,29 @@ pub struct Optimization {
 #[serde(deny_unknown_fields, default)]
 pub struct Graph {
     pub level: i32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cuda {
+    pub graphs: bool,
+    pub(super) busy_wait_events: Neutral<bool>,
+    pub(super) graph_spec: NoList,
+    pub(super) output_copy_stream: Neutral<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExecutionAccelerators {
+    pub gpu_execution_accelerator: Vec<Accelerator>,
+    pub(super) cpu_execution_accelerator: NoList,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accelerator {
+    pub name: String,
+    pub parameters: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

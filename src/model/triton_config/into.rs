@@ -7,7 +7,7 @@ use super::fields::{
     self, DataType, DynamicBatching, Ensembling, Format, InstanceGroup, Kind, Reshape,
     TritonConfig, Warmup, WarmupInput,
 };
-use super::parameters;
+use super::{accelerators, parameters};
 use crate::error::{Error, Result, quoted};
 use crate::model::Manifest;
 use crate::model::batching::{
@@ -140,6 +140,9 @@ fn engine(
             )));
         }
     };
+    if let Some(optimization) = &config.optimization {
+        accelerators::read(optimization, &mut engine)?;
+    }
     let mut identity = IdentityOptions::default();
     parameters::read(&config.parameters, backend, &mut engine, &mut identity)?;
     Ok((engine, identity))

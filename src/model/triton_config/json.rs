@@ -8,12 +8,12 @@ use super::fields::{
     ResponseCache, Specific, TritonConfig, Warmup, WarmupInput,
 };
 use super::into::{ENSEMBLE, ONNX};
-use super::parameters;
+use super::{accelerators, parameters};
 use crate::error::{Error, Result};
 use crate::model::batching::{Batching, QueuePolicy, TimeoutAction};
 use crate::model::device::Device;
 use crate::model::ensemble::Ensemble;
-use crate::model::manifest::{Manifest, Optimization, VersionPolicy};
+use crate::model::manifest::{EngineOptions, Manifest, Optimization, VersionPolicy};
 use crate::model::warmup::{Sample, SampleData};
 use crate::model::{Signature, TensorSpec};
 use crate::tensor::DType;
@@ -64,7 +64,7 @@ impl Served<'_> {
             max_batch_size: narrow(self.batch_size_max),
             input: self.inputs(batched),
             output: self.outputs(batched),
-            optimization: Some(optimization(manifest.engine.optimization)),
+            optimization: Some(optimization(&manifest.engine)),
             dynamic_batching: (joins || batching.priority_levels > 0)
                 .then(|| dynamic_batching(batching, self.batch_size_max)),
             ensemble_scheduling: manifest.ensemble.as_ref().map(ensembling),
@@ -150,15 +150,15 @@ fn version_policy(policy: &VersionPolicy) -> fields::VersionPolicy {
     written
 }
 
-fn optimization(level: Optimization) -> fields::Optimization {
-    let level = match level {
+fn optimization(engine: &EngineOptions) -> fields::Optimization {
+    let level = match engine.optimization {
         Optimization::All => 0,
         Optimization::Basic => -1,
         Optimization::Extended => 1,
         Optimization::Off => 2,
     };
     let graph = (level != 0).then_some(Graph { level });
-    fields::Optimization { graph, ..fields::Optimization::default() }
+    fields::Optimization { graph, ..accelerators::write(engine) }
 }
 
 fn dynamic_batching(batching: &Batching, batch_size_max: usize) -> DynamicBatching {

@@ -14,6 +14,7 @@
 //! What Galen does not do is refused and named, never passed over. What this room must not know:
 //! files, engines, protocols.
 
+mod accelerators;
 mod complete;
 mod de;
 pub mod fields;

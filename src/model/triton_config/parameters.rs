@@ -7,12 +7,13 @@ use super::fields::Parameter;
 use crate::error::{Error, Result, nearest, quoted};
 use crate::model::manifest::{BackendChoice, EngineOptions, IdentityOptions};
 
-const ONNXRUNTIME: [&str; 5] = [
+const ONNXRUNTIME: [&str; 6] = [
     "intra_op_thread_count",
     "inter_op_thread_count",
     "execution_mode",
     "enable_mem_arena",
     "enable_mem_pattern",
+    "gpu_mem_limit",
 ];
 const IDENTITY: [&str; 1] = ["execute_delay_ms"];
 
@@ -32,6 +33,7 @@ pub fn read(
             (true, "execution_mode") => engine.parallel = flag(name, text)?,
             (true, "enable_mem_arena") => engine.memory_arena = Some(flag(name, text)?),
             (true, "enable_mem_pattern") => engine.memory_pattern = Some(flag(name, text)?),
+            (true, "gpu_mem_limit") => engine.gpu_memory_bytes_max = Some(number(name, text)?),
             (true, "execute_delay_ms") => {
                 identity.delay_us = number::<u64>(name, text)?.saturating_mul(1000);
             }
@@ -52,6 +54,7 @@ pub fn write(engine: &EngineOptions, identity: &IdentityOptions) -> BTreeMap<Str
         ("execution_mode", engine.parallel.then(|| flag(true))),
         ("enable_mem_arena", engine.memory_arena.map(flag)),
         ("enable_mem_pattern", engine.memory_pattern.map(flag)),
+        ("gpu_mem_limit", engine.gpu_memory_bytes_max.map(|bytes| bytes.to_string())),
         ("execute_delay_ms", (delay_ms > 0).then(|| delay_ms.to_string())),
     ];
     let written = values.into_iter().filter_map(|(name, value)| {

@@ -6,8 +6,8 @@ use super::json::Served;
 use super::*;
 use crate::error::ErrorKind;
 use crate::model::batching::{QueuePolicy, TimeoutAction};
-use crate::model::device::Device;
-use crate::model::manifest::{BackendChoice, Optimization, VersionPolicy};
+use crate::model::device::{Device, Precision, TensorRt};
+use crate::model::manifest::{BackendChoice, EngineOptions, Optimization, VersionPolicy};
 use crate::model::warmup::SampleData;
 use crate::model::{Signature, TensorSpec};
 
@@ -151,8 +151,22 @@ fn what_is_not_supported_is_refused_by_its_name() {
         ("input { is_non_linear_format_io: true }", "input.is_non_linear_format_io"),
         ("output { is_shape_tensor: true }", "output.is_shape_tensor"),
         ("output { is_non_linear_format_io: true }", "output.is_non_linear_format_io"),
-        ("optimization { cuda { graphs: true } }", "optimization.cuda"),
-        ("optimization { execution_accelerators { } }", "optimization.execution_accelerators"),
+        ("optimization { cuda { busy_wait_events: true } }", "optimization.cuda.busy_wait_events"),
+        ("optimization { cuda { graph_spec { } } }", "optimization.cuda.graph_spec"),
+        ("optimization { cuda { output_copy_stream: true } }", "cuda.output_copy_stream"),
+        (
+            "optimization { execution_accelerators { cpu_execution_accelerator { name: 'x' } } }",
+            "optimization.execution_accelerators.cpu_execution_accelerator",
+        ),
+        (
+            "optimization { execution_accelerators { gpu_execution_accelerator { name: 'x' } } }",
+            "optimization.execution_accelerators: 'x'",
+        ),
+        (
+            "optimization { execution_accelerators { gpu_execution_accelerator { name: 'tensorrt'
+             parameters { key: 'trt_engine_cache_path' value: '/tmp' } } } }",
+            "parameter 'trt_engine_cache_path' of tensorrt",
+        ),
         ("optimization { priority: PRIORITY_MAX }", "optimization.priority"),
         (
             "optimization { gather_kernel_buffer_threshold: 1 }",
@@ -181,8 +195,8 @@ fn what_is_not_supported_is_refused_by_its_name() {
         ("platform: 'tensorrt_plan'", "platform: 'tensorrt_plan'"),
         ("backend: 'python'", "backend: 'python'"),
         (
-            "parameters { key: 'gpu_mem_limit' value { string_value: '1' } }",
-            "parameters: 'gpu_mem_limit'",
+            "parameters { key: 'cudnn_conv_algo_search' value { string_value: '1' } }",
+            "parameters: 'cudnn_conv_algo_search'",
         ),
         (
             "parameters { key: 'execution_node' value { string_value: '1' } }",
@@ -196,6 +210,57 @@ fn what_is_not_supported_is_refused_by_its_name() {
         );
         assert_eq!(kind, ErrorKind::Unsupported, "{text}");
     }
+}
+
+#[test]
+fn what_is_said_of_gpus_is_read_and_written_the_same() {
+    let text = "
+        instance_group { kind: KIND_GPU gpus: [ 1 ] }
+        parameters { key: 'gpu_mem_limit' value { string_value: '4000000000' } }
+        optimization {
+          input_pinned_memory { enable: false }
+          execution_accelerators {
+            gpu_execution_accelerator : [ {
+              name : 'tensorrt'
+              parameters { key: 'precision_mode' value: 'FP16' }
+              parameters { key: 'max_workspace_size_bytes' value: '1073741824' }
+            } ]
+          }
+        }";
+    let engine = manifest(text).unwrap().engine;
+    let tensorrt =
+        TensorRt { precision: Precision::Fp16, workspace_bytes_max: Some(1_073_741_824) };
+    assert_eq!(engine.tensorrt, Some(tensorrt));
+    assert_eq!(engine.pinned_memory, Some(false));
+    assert_eq!(engine.gpu_memory_bytes_max, Some(4_000_000_000));
+    let mut again = EngineOptions::default();
+    accelerators::read(&accelerators::write(&engine), &mut again).unwrap();
+    assert_eq!((again.tensorrt, again.pinned_memory), (engine.tensorrt, engine.pinned_memory));
+
+    let graphs = manifest("optimization { cuda { graphs: true } }").unwrap().engine;
+    assert!(graphs.cuda_graph && graphs.pinned_memory.is_none());
+    let mut again = EngineOptions::default();
+    accelerators::read(&accelerators::write(&graphs), &mut again).unwrap();
+    assert_eq!(again, graphs);
+
+    for (wrong, expected) in [
+        (
+            "key: 'precision_mode' value: 'FP64'",
+            "precision_mode: expected FP32, FP16, BF16 or INT8",
+        ),
+        ("key: 'max_workspace_size_bytes' value: '-1'", "expected a number of bytes, got '-1'"),
+        ("key: 'max_workspace_size_bytes' value: '0'", "workspace_bytes_max: expected 1 or more"),
+        ("key: 'precision' value: 'FP16'", "did you mean 'precision_mode'?"),
+    ] {
+        let (_, message) = refused(&format!(
+            "optimization {{ execution_accelerators {{ gpu_execution_accelerator {{
+             name: 'tensorrt' parameters {{ {wrong} }} }} }} }}"
+        ));
+        assert!(message.contains(expected), "{wrong}: {message}");
+    }
+    let (_, message) =
+        refused("instance_group { kind: KIND_CPU } optimization { cuda { graphs: true } }");
+    assert!(message.contains("engine.cuda_graph needs a GPU"), "{message}");
 }
 
 #[test]

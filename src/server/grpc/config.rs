@@ -5,11 +5,11 @@ use super::pb::inference as pb;
 use super::pb::inference::model_version_policy::PolicyChoice;
 use crate::model::triton_config::TritonConfig;
 use crate::model::triton_config::fields::{
-    DynamicBatching, Input, InstanceGroup, Output, QueuePolicy, Reshape, VersionPolicy,
+    self, DynamicBatching, Input, InstanceGroup, Optimization, Output, PinnedMemory, QueuePolicy,
+    Reshape, VersionPolicy,
 };
 
 pub fn config(config: TritonConfig) -> pb::ModelConfig {
-    let graph = config.optimization.and_then(|optimization| optimization.graph);
     let parameters = config.parameters.into_iter();
     pb::ModelConfig {
         name: config.name,
@@ -21,9 +21,7 @@ pub fn config(config: TritonConfig) -> pb::ModelConfig {
         instance_group: config.instance_group.into_iter().map(instance_group).collect(),
         default_model_filename: config.default_model_filename,
         dynamic_batching: config.dynamic_batching.map(dynamic_batching),
-        optimization: graph.map(|graph| pb::ModelOptimizationPolicy {
-            graph: Some(pb::model_optimization_policy::Graph { level: graph.level }),
-        }),
+        optimization: config.optimization.and_then(optimization),
         parameters: parameters
             .map(|(name, value)| (name, pb::ModelParameter { string_value: value.string_value }))
             .collect(),
@@ -32,6 +30,31 @@ pub fn config(config: TritonConfig) -> pb::ModelConfig {
             .response_cache
             .map(|cache| pb::ModelResponseCache { enable: cache.enable }),
     }
+}
+
+/// None where all is as it is without one.
+fn optimization(policy: Optimization) -> Option<pb::ModelOptimizationPolicy> {
+    use pb::model_optimization_policy::execution_accelerators::Accelerator;
+    use pb::model_optimization_policy::{Cuda, ExecutionAccelerators, Graph, PinnedMemoryBuffer};
+    if policy == Optimization::default() {
+        return None;
+    }
+    let pinned = |memory: PinnedMemory| Some(PinnedMemoryBuffer { enable: memory.enable });
+    let accelerators = policy.execution_accelerators.map(|all| {
+        let accelerator = |it: fields::Accelerator| Accelerator {
+            name: it.name,
+            parameters: it.parameters.into_iter().collect(),
+        };
+        let gpu = all.gpu_execution_accelerator.into_iter().map(accelerator);
+        ExecutionAccelerators { gpu_execution_accelerator: gpu.collect() }
+    });
+    Some(pb::ModelOptimizationPolicy {
+        graph: policy.graph.map(|graph| Graph { level: graph.level }),
+        cuda: policy.cuda.map(|cuda| Cuda { graphs: cuda.graphs }),
+        execution_accelerators: accelerators,
+        input_pinned_memory: pinned(policy.input_pinned_memory),
+        output_pinned_memory: pinned(policy.output_pinned_memory),
+    })
 }
 
 fn version_policy(policy: VersionPolicy) -> pb::ModelVersionPolicy {
