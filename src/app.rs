@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::event::{Alarm, Tracer};
 use crate::observe::alerts::Alerts;
 use crate::observe::drift::Drift;
+use crate::observe::gpu::Sampling;
 use crate::observe::hub::Hub;
 use crate::observe::metrics::Metrics;
 use crate::observe::performance::keeper;
@@ -51,6 +52,8 @@ pub struct App {
     stop: watch::Sender<bool>,
     /// Where spans go out.
     exporting: Option<Exporting>,
+    /// Asks the GPUs, where somebody reads the metrics.
+    gpus: Option<Sampling>,
     shutdown_delay: Duration,
     shutdown_timeout: Duration,
 }
@@ -128,6 +131,7 @@ impl App {
         )?;
         let mut doors = JoinSet::new();
         let mut addresses = Addresses::default();
+        let mut gpus = None;
         if let Some(address) = &server.metrics {
             let (render, upkeep) = (metrics.handle(), metrics.handle());
             // Its thread outlives a failed start: it must not hold the service.
@@ -141,6 +145,7 @@ impl App {
             };
             let address = scrape::start(address, limits, source, stopped.clone())?;
             addresses.metrics = Some(announce("metrics", address));
+            gpus = Some(Sampling::start(metrics)?);
         }
         let mut open = async |door, address: &Address, router| -> Result<String> {
             let listener = Listener::bind(address).await?;
@@ -172,6 +177,7 @@ impl App {
             doors,
             stop,
             exporting,
+            gpus,
             shutdown_delay: server.shutdown_delay,
             shutdown_timeout: server.shutdown_timeout,
         })
@@ -199,6 +205,9 @@ impl App {
         self.service.keep_statistics();
         if let Some(exporting) = self.exporting {
             exporting.end().await;
+        }
+        if let Some(gpus) = self.gpus {
+            gpus.end().await;
         }
         if drained {
             tracing::info!("shut down");

@@ -25,11 +25,12 @@
 //! [`event::Observe`], which lower floors tell facts to without knowing who listens.
 //!
 //! **Invariants.** The ground has no runtime, no engine and no wire protocol in it. An engine crate
-//! is named in its own adapter only, and `cfg(feature)` stands only in `backend`. Web crates stay
-//! in `server`, and in the callers of `bench`, which stand outside; the doors hold the
-//! [`service::Service`] and nothing behind it, and never see each other. Decisions are pure:
-//! [`scheduler::queue`], the registry's policy and the codecs have no clock, lock or channel in
-//! them. Everything has a limit. No `unsafe`, but for two foreign functions in [`heap`].
+//! is named in its own adapter only, NVIDIA's driver in `observe::gpu` only, and `cfg(feature)`
+//! stands only in `backend`. Web crates stay in `server`, and in the callers of `bench`, which
+//! stand outside; the doors hold the [`service::Service`] and nothing behind it, and never see each
+//! other. Decisions are pure: [`scheduler::queue`], the registry's policy and the codecs have no
+//! clock, lock or channel in them. Everything has a limit. No `unsafe`, but for two foreign
+//! functions in [`heap`].
 //!
 //! # The path of a request
 //!

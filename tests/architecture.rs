@@ -100,6 +100,13 @@ const BANS: &[Ban] = &[
         ),
     },
     Ban {
+        words: &["nvml_wrapper::"],
+        place: Only(&["observe/gpu/nvml.rs"]),
+        tests: Tests::Bound,
+        reason: "the driver's library is on few machines: all else is built and tested without it",
+        sample: ("observe/gpu/mod.rs", "use nvml_wrapper::Nvml;", Some("observe/gpu/nvml.rs")),
+    },
+    Ban {
         words: &["cfg(feature)"],
         place: Only(&["backend/"]),
         tests: Tests::Bound,

@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::drift::Complete;
+use super::gpu::Reading;
 use super::names::{self, Kind};
 use super::performance::{Counts, Summary};
 use crate::error::{Error, Result};
@@ -175,6 +176,19 @@ impl Metrics {
         set(names::PERFORMANCE_BRIER, seen.brier);
         set(names::PERFORMANCE_SENSITIVITY, seen.sensitivity.map(|share| share.value));
         set(names::PERFORMANCE_SPECIFICITY, seen.specificity.map(|share| share.value));
+    }
+
+    /// How a GPU does; what it does not say stays as it was.
+    pub fn gpu(&self, uuid: &str, reading: &Reading, joules: Option<u64>) {
+        let labels = || vec![Label::new("gpu_uuid", uuid.to_owned())];
+        for (metric, value) in reading.gauges() {
+            if let Some(value) = value {
+                self.gauge(metric, labels()).set(value);
+            }
+        }
+        if let Some(joules) = joules {
+            self.counter(names::GPU_ENERGY, labels()).absolute(joules);
+        }
     }
 
     fn counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
@@ -398,8 +412,9 @@ mod tests {
             text.contains(&format!("# TYPE {} {}", metric.name, metric.kind.name()))
         };
         let seen = names::ALL.iter().filter(|metric| described(metric)).count();
-        // Those that appear with a state change, a window, an alert, a span or a fault are not here yet.
-        assert_eq!(seen, names::ALL.len() - 27, "{text}");
+        // Those that appear with a state change, a window, an alert, a span, a fault or a GPU are not
+        // here yet.
+        assert_eq!(seen, names::ALL.len() - 33, "{text}");
     }
 
     #[test]

@@ -147,6 +147,18 @@ metrics! {
         "How long the version took to load, in seconds.";
     LOAD_MEMORY = Gauge "galen_model_load_memory_bytes"
         "Growth of resident memory while the version loaded, if nothing else did, in bytes.";
+    GPU_UTILIZATION = Gauge "nv_gpu_utilization"
+        "Share of the last moment in which the GPU was busy (0.0 - 1.0).";
+    GPU_MEMORY_TOTAL = Gauge "nv_gpu_memory_total_bytes"
+        "Memory of the GPU, in bytes.";
+    GPU_MEMORY_USED = Gauge "nv_gpu_memory_used_bytes"
+        "Memory of the GPU that is in use, by whomever, in bytes.";
+    GPU_POWER = Gauge "nv_gpu_power_usage"
+        "What the GPU draws now, in watts.";
+    GPU_POWER_LIMIT = Gauge "nv_gpu_power_limit"
+        "What it may draw, in watts.";
+    GPU_ENERGY = Counter "nv_energy_consumption"
+        "Energy that the GPU has consumed since the server started, in joules.";
     BUILD_INFO = Gauge "galen_build_info"
         "Always 1; its labels tell the build.";
 }

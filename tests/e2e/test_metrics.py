@@ -65,6 +65,8 @@ LATE = (
     "galen_alert",
     "galen_spans",
     "galen_snapshot",
+    "nv_gpu_",
+    "nv_energy_",
 )
 
 
@@ -81,7 +83,7 @@ def test_every_metric_of_the_list_is_there(server):
     )
     assert len(listed) >= len(TRITON)
     # These come with the first window of a model that has a profile, the first label, a webhook, a
-    # collector, and a file of kept statistics that can not be used.
+    # collector, a file of kept statistics that can not be used, and a GPU.
     later = {name for name in listed if name.startswith(LATE)}
     for name in later:
         kinds.setdefault(name, listed[name])

@@ -118,8 +118,9 @@ class Server:
 
     def __init__(self, models: Path, *flags: str, cwd: Path, **doors: str):
         command = [BINARY, "serve", "--models", models, "--log-format", "json"]
-        for door in ("http", "grpc", "metrics"):
-            command += [f"--{door}", doors.get(door, LOOPBACK)]
+        self.doors = {"http": LOOPBACK, "grpc": LOOPBACK, "metrics": LOOPBACK, **doors}
+        for door, address in self.doors.items():
+            command += [f"--{door}", address]
         self.process = subprocess.Popen(
             [*command, *flags],
             cwd=cwd,
@@ -136,7 +137,7 @@ class Server:
 
     def __enter__(self) -> "Server":
         try:
-            for door in ("http", "grpc", "metrics"):
+            for door in (door for door, address in self.doors.items() if address != "off"):
                 line = self.log.wait_for(message="listening", door=door)[0]
                 self.addresses[door] = line["address"]
         except BaseException:
