@@ -36,8 +36,9 @@
 //!
 //! ```text
 //! bytes
-//!  -> server::listen     accepts; connections, first byte and head are bounded (patience), and a
-//!                        request whose end is unclear is refused (framing)
+//!  -> server::listen     accepts; connections, first byte and head are bounded (patience), a
+//!                        request whose end is unclear is refused (framing), and those of an HTTP/2
+//!                        connection run on its own task (streams)
 //!  -> server::layers     id, trace, deadline -> infer::RequestContext; bounds on its body, which
 //!                        is read to its end even where nobody wants it (inflow); one log line
 //!                        at the end, and a span where it is recorded
@@ -48,7 +49,8 @@
 //!  -> cache              where its model asks for one: an equal request's answer, kept
 //!  -> service::ensemble  where it is made of other models: the same path, step by step
 //!  -> scheduler::submit  bounded queue, or Overloaded at once
-//!  -> scheduler::worker  takes a batch, joins it, Session::run, parts the answer
+//!  -> scheduler::worker  takes a batch, joins it, Session::run, parts the answer: on a thread of
+//!                        its own, or for a quick model on the one that brought the request
 //!  -> server::rest|grpc  encodes
 //! bytes
 //! ```

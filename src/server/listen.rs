@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::layers::Layered;
 use super::patience::Patient;
+use super::streams::{Streams, Together};
 use crate::config::{Address, Limits};
 use crate::error::{Error, Result};
 
@@ -108,7 +109,6 @@ pub async fn serve(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let builder = Arc::new(connection_builder(&limits));
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     loop {
@@ -130,15 +130,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let builder = Arc::clone(&builder);
         let service = service.clone();
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(stream, &builder, service, limits, watcher).await,
-                Stream::Unix(stream) => {
-                    connection(stream, &builder, service, limits, watcher).await
-                }
+                Stream::Tcp(stream) => connection(stream, service, limits, watcher).await,
+                Stream::Unix(stream) => connection(stream, service, limits, watcher).await,
             }
             drop(permit);
         });
@@ -149,7 +146,6 @@ pub async fn serve(
 
 async fn connection<S>(
     stream: S,
-    builder: &auto::Builder<TokioExecutor>,
     service: Layered,
     limits: Limits,
     watcher: hyper_util::server::graceful::Watcher,
@@ -157,15 +153,17 @@ async fn connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = Patient::new(stream, limits.header_timeout, limits.body_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let streams = Streams::default();
+    let builder = connection_builder(&limits, streams.clone());
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     // A broken connection is the peer's affair; requests on it have had their own log lines.
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    if let Err(error) = Together::new(watcher.watch(connection), streams).await {
         tracing::debug!(error = %error, "a connection ended early");
     }
 }
 
-fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn connection_builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())

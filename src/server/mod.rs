@@ -24,6 +24,7 @@ pub mod rest;
 pub mod scrape;
 pub mod shared_memory;
 mod status;
+mod streams;
 mod time;
 mod trace_settings;
 pub mod webhook;

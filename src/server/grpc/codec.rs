@@ -1,6 +1,7 @@
 //! How messages leave and enter: prost, with two changes for what a caller sends. A message that
 //! is no protobuf is the caller's fault (INVALID_ARGUMENT; prost's own codec says INTERNAL), and
-//! one with too many fields is refused before it costs memory.
+//! one with too many fields is refused before it costs memory. And each message has a buffer of its
+//! own size: tonic would take 8 KiB for every one, and grow them step by step.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -8,8 +9,7 @@ use std::marker::PhantomData;
 use bytes::Buf;
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder};
-use tonic_prost::ProstEncoder;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::pb::inference::ModelInferRequest;
 use super::wire;
@@ -30,15 +30,37 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = MessageEncoder<T>;
     type Decoder = MessageDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::default()
+        MessageEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         MessageDecoder(PhantomData)
+    }
+}
+
+/// A small message fits into the buffer that it begins with; a stream of them leaves in pieces of
+/// tonic's usual size.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(512, 32 << 10)
+}
+
+pub struct MessageEncoder<T>(PhantomData<T>);
+
+impl<T: Message> Encoder for MessageEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        target.reserve(message.encoded_len());
+        message.encode(target).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
     }
 }
 
@@ -63,5 +85,9 @@ impl<U: Message + Default + 'static> Decoder for MessageDecoder<U> {
         }
         // prost's words name message and field, never a value.
         U::decode(message).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
     }
 }

@@ -76,8 +76,11 @@ pub fn routes(service: Service, config: &GrpcConfig) -> Router {
     }
     routes
         .into_axum_router()
-        .layer(MapResponseLayer::new(framing::put_right))
-        .layer(MapRequestLayer::new(compression::as_asked))
+        // As one: every layer of a router is boxed.
+        .layer((
+            MapRequestLayer::new(compression::as_asked),
+            MapResponseLayer::new(framing::put_right),
+        ))
 }
 
 /// Reflection in the version of today and the one that older tools still ask for.
