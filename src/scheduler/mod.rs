@@ -109,10 +109,15 @@ impl Scheduler {
                 Error::not_ready(format!("model '{}' is being unloaded", self.model))
             }
         })?;
-        if let worker::Admitted::Lead(entry, slot) = admitted {
-            self.shared.lead(entry, slot);
-        }
-        Ok(Pending { answer, deadline })
+        let unattended = match admitted {
+            worker::Admitted::Lead(entry, slot) => {
+                self.shared.lead(entry, slot);
+                None
+            }
+            worker::Admitted::Unattended => Some(Unattended(Some(Arc::clone(&self.shared)))),
+            worker::Admitted::Queued => None,
+        };
+        Ok(Pending { answer, deadline, unattended })
     }
 
     fn overloaded(&self) -> Error {
@@ -164,16 +169,42 @@ impl Drop for Scheduler {
 pub struct Pending {
     answer: oneshot::Receiver<Result<Computed>>,
     deadline: Instant,
+    unattended: Option<Unattended>,
 }
 
 impl Pending {
     /// The answer, or a timely error at the deadline, whatever the engine is busy with.
     pub async fn wait(self) -> Result<Computed> {
+        if let Some(unattended) = self.unattended {
+            // Whatever else is ready to run on this thread comes first, and may bring company.
+            tokio::task::yield_now().await;
+            unattended.help();
+        }
         match tokio::time::timeout_at(self.deadline.into(), self.answer).await {
             Ok(Ok(answer)) => answer,
             // The worker dropped the reply: it can only do so when its thread is torn down.
             Ok(Err(_)) => Err(Error::internal("the model stopped before it answered")),
             Err(_) => Err(Error::deadline()),
+        }
+    }
+}
+
+/// A request that nobody was woken for: its caller runs it, with what came meanwhile, or a worker
+/// where the caller leaves before.
+struct Unattended(Option<Arc<Shared>>);
+
+impl Unattended {
+    fn help(mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.help();
+        }
+    }
+}
+
+impl Drop for Unattended {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.wake_worker();
         }
     }
 }

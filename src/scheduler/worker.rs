@@ -6,6 +6,9 @@
 //! - *Led* by the thread that brought it (a quick model with nobody waiting): run at once, with a
 //!   free session that nobody else holds. What queues meanwhile is run by the leader, or left to a
 //!   worker, which the leader wakes when it gives the session back.
+//! - *Unattended* (a quick model, requests that come together): queued, and nobody is woken. Each
+//!   caller lets others bring theirs, and then helps, if none of them has: runs what waits. One
+//!   that leaves before wakes a worker in its place.
 //! - *In a batch*: `execute` answers every entry on success, on failure (after trying each alone),
 //!   and on a panic of the engine, which is caught and counts as failure.
 //! - Should a worker thread be torn down all the same, its entries' reply channels are dropped,
@@ -75,7 +78,7 @@ struct State {
     company: u32,
 }
 
-/// From here on (one in eight), requests are left to the workers, which make batches of them.
+/// From here on (one in eight), requests wait for those that come with them.
 const COMPANY_MAX: u32 = 65_536 / 8;
 
 /// A session, or the place of one that broke and is opened again before the next run.
@@ -90,7 +93,10 @@ const LEAD_TIME_MAX: Duration = Duration::from_micros(200);
 
 /// What became of a request at the door of the queue.
 pub enum Admitted {
+    /// Whoever will run it knows of it.
     Queued,
+    /// Nobody was woken for it: the caller is to [`help`](Shared::help) in a moment.
+    Unattended,
     /// The caller is to run it, with this.
     Lead(Entry<Job>, Slot),
 }
@@ -133,7 +139,7 @@ impl Shared {
         now: Instant,
     ) -> std::result::Result<Admitted, Refusal> {
         let mut dropped = Vec::new();
-        let leads = self.may_lead && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
+        let is_quick = self.may_lead && self.run_ns.load(Ordering::Relaxed) < LEAD_NS_MAX;
         let all_busy;
         let admitted = {
             let mut state = self.lock();
@@ -143,7 +149,7 @@ impl Shared {
             all_busy = state.free.is_empty();
             let met = all_busy || !state.queue.is_empty();
             state.company = state.company - state.company / 16 + u32::from(met) * 4096;
-            if leads
+            if is_quick
                 && !met
                 && state.company < COMPANY_MAX
                 && let Some(slot) = state.free.pop()
@@ -162,10 +168,18 @@ impl Shared {
             return Err(Refusal::Full);
         }
         // Whoever gives a session back looks at the queue; a worker could do nothing before.
-        if !all_busy {
-            self.arrived.notify_one();
+        if all_busy {
+            return Ok(Admitted::Queued);
         }
+        if is_quick {
+            return Ok(Admitted::Unattended);
+        }
+        self.wake_worker();
         Ok(Admitted::Queued)
+    }
+
+    pub fn wake_worker(&self) {
+        self.arrived.notify_one();
     }
 
     /// Runs a request on the thread that brought it, and what came meanwhile, for a little while.
@@ -173,6 +187,18 @@ impl Shared {
         let begun = Instant::now();
         let mut instance = Instance { shared: self, session: slot };
         instance.execute(vec![entry]);
+        self.go_on(begun, instance);
+    }
+
+    /// Runs what waits on this thread, for a little while, unless somebody is at it.
+    pub fn help(&self) {
+        let slot = self.lock().free.pop();
+        if let Some(session) = slot {
+            self.go_on(Instant::now(), Instance { shared: self, session });
+        }
+    }
+
+    fn go_on(&self, begun: Instant, mut instance: Instance<'_>) {
         loop {
             let mut dropped = Vec::new();
             let mut state = self.lock();
@@ -188,7 +214,7 @@ impl Shared {
                 drop(state);
                 self.answer_dropped(dropped);
                 if wakes {
-                    self.arrived.notify_one();
+                    self.wake_worker();
                 }
                 return;
             };
@@ -393,54 +419,117 @@ fn answer(entry: Entry<Job>, outcome: Result<Computed>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::event::Unobserved;
     use crate::model::Signature;
-    use crate::tensor::batch::ShapeKey;
+    use crate::tensor::DType;
+    use crate::tensor::batch::{ShapeKey, tensor_of_rows};
 
-    struct Quick(Device, Signature);
+    /// Answers with its inputs, and counts its calls.
+    struct Quick {
+        device: Device,
+        signature: Signature,
+        calls: Arc<AtomicUsize>,
+    }
+
+    struct Counting(Arc<AtomicUsize>);
 
     impl Executable for Quick {
         fn signature(&self) -> &Signature {
-            &self.1
+            &self.signature
         }
 
         fn device(&self) -> Device {
-            self.0
+            self.device
         }
 
         fn session(&self) -> Result<Box<dyn Session>> {
-            Ok(Box::new(Nothing))
+            Ok(Box::new(Counting(Arc::clone(&self.calls))))
         }
     }
 
-    struct Nothing;
-
-    impl Session for Nothing {
-        fn run(&mut self, _: &[Tensor]) -> Result<Vec<Tensor>> {
-            Ok(Vec::new())
+    impl Session for Counting {
+        fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(inputs.to_vec())
         }
+    }
+
+    /// A model that is known to be quick, without workers, and how often its engine was called.
+    fn quick(device: Device) -> (Shared, Arc<AtomicUsize>) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+        let model = Quick { device, signature, calls: Arc::clone(&calls) };
+        let sessions = vec![model.session().unwrap()];
+        let sink = Arc::new(Unobserved);
+        let shared = Shared::new(BatchPolicy::default(), Arc::new(model), sessions, sink);
+        shared.run_ns.store(1_000, Ordering::Relaxed);
+        (shared, calls)
+    }
+
+    fn admit(shared: &Shared, row: u8) -> (Admitted, oneshot::Receiver<Result<Computed>>) {
+        let (now, (reply, answer)) = (Instant::now(), oneshot::channel());
+        let inputs = vec![tensor_of_rows(DType::U8, &[], 1, vec![row])];
+        let entry = Entry {
+            key: ShapeKey::of(&inputs),
+            payload: Job { inputs, reply, span: None },
+            rows: 1,
+            enqueued_at: now,
+            deadline: now + Duration::from_secs(60),
+            late_at: None,
+        };
+        (shared.admit(entry, 0, now).unwrap(), answer)
+    }
+
+    fn row(answer: &mut oneshot::Receiver<Result<Computed>>) -> u8 {
+        answer.try_recv().unwrap().unwrap().outputs[0].data()[0]
     }
 
     #[test]
     fn only_what_the_processor_computes_is_run_by_the_thread_that_brings_it() {
         for device in [Device::Cpu, Device::Cuda(0)] {
-            let model = Quick(device, Signature { inputs: Vec::new(), outputs: Vec::new() });
-            let sessions = vec![model.session().unwrap()];
-            let policy = BatchPolicy::default();
-            let shared = Shared::new(policy, Arc::new(model), sessions, Arc::new(Unobserved));
-            shared.run_ns.store(1_000, Ordering::Relaxed);
-            let (now, (reply, _answer)) = (Instant::now(), oneshot::channel());
-            let entry = Entry {
-                payload: Job { inputs: Vec::new(), reply, span: None },
-                key: ShapeKey::of(&[]),
-                rows: 1,
-                enqueued_at: now,
-                deadline: now + Duration::from_secs(1),
-                late_at: None,
-            };
-            let admitted = shared.admit(entry, 0, now).unwrap();
-            assert_eq!(matches!(admitted, Admitted::Lead(..)), device == Device::Cpu, "{device}");
+            let (shared, _) = quick(device);
+            let (admitted, mut answer) = admit(&shared, 1);
+            match admitted {
+                Admitted::Lead(entry, slot) => shared.lead(entry, slot),
+                Admitted::Queued | Admitted::Unattended => {}
+            }
+            assert_eq!(answer.try_recv().is_ok(), device == Device::Cpu, "{device}");
         }
+    }
+
+    #[test]
+    fn requests_that_come_together_are_run_in_one_call_by_the_first_who_helps() {
+        let (shared, calls) = quick(Device::Cpu);
+        shared.lock().company = COMPANY_MAX * 2;
+        let mut answers: Vec<_> = (0..4)
+            .map(|row| {
+                let (admitted, answer) = admit(&shared, row);
+                assert!(matches!(admitted, Admitted::Unattended));
+                answer
+            })
+            .collect();
+        assert!(answers[0].try_recv().is_err(), "nobody has run anything yet");
+        shared.help();
+        assert_eq!(answers.iter_mut().map(row).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        shared.help();
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "nothing is left to help with");
+        assert_eq!(shared.lock().free.len(), 1, "and the session is back");
+    }
+
+    #[test]
+    fn who_comes_while_the_session_is_held_is_seen_by_whoever_holds_it() {
+        let (shared, calls) = quick(Device::Cpu);
+        let (first, mut led) = admit(&shared, 1);
+        let Admitted::Lead(entry, slot) = first else { panic!("nobody waited") };
+        let (second, mut queued) = admit(&shared, 2);
+        assert!(matches!(second, Admitted::Queued));
+        shared.help();
+        assert_eq!(calls.load(Ordering::Relaxed), 0, "there is no session to help with");
+        shared.lead(entry, slot);
+        assert_eq!((row(&mut led), row(&mut queued)), (1, 2));
     }
 }
