@@ -25,7 +25,9 @@ use crate::config::OnnxRuntimeConfig;
 use crate::error::{Error, Result};
 use crate::infer::TokenCount;
 use crate::model::device::Device;
-use crate::model::manifest::{BackendChoice, EngineOptions, Manifest};
+#[cfg(any(feature = "tract", feature = "candle"))]
+use crate::model::manifest::EngineOptions;
+use crate::model::manifest::{BackendChoice, Manifest};
 use crate::model::{ModelId, Signature};
 use crate::tensor::Tensor;
 

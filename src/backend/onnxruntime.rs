@@ -240,9 +240,7 @@ impl Model {
             .commit_from_memory(&self.file)
             .map_err(|e| text(&e))
     }
-}
 
-impl Model {
     fn way(&self, session: &session::Session) -> Result<Way> {
         let Device::Cuda(number) = self.device else { return Ok(Way::Direct) };
         let staged = || {
