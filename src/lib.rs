@@ -14,7 +14,7 @@
 //! | 3 siblings | [`registry`], [`observe`] | the path of a version; metrics and logs |
 //! | 2 | [`scheduler`], [`cache`] | when to compute: queues, batches, workers; and when not to |
 //! | 1 | [`backend`], [`state`], [`heap`] | one adapter per engine; kept files; freed memory |
-//! | 0 ground | `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data and maths |
+//! | 0 ground | `digest`, `error`, `tensor`, `stats`, `model`, `infer`, `event`, `config` | data |
 //!
 //! Two things take the way out. An alert: `observe` tells [`event::Alarm`], and [`server::webhook`]
 //! posts it. Spans, where a collector is named: `server::layers` tells of requests, the scheduler
@@ -98,6 +98,7 @@ pub mod bench;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod error;
 pub mod event;
 pub mod heap;

@@ -15,7 +15,7 @@ use source::{Source, mentions};
 
 /// The floors from the ground up. A module uses its own floor and those below.
 const FLOORS: [&[&str]; 7] = [
-    &["error", "tensor", "model", "principal", "infer", "event", "stats", "config"],
+    &["error", "tensor", "model", "principal", "infer", "event", "stats", "config", "digest"],
     &["backend", "state", "heap"],
     &["scheduler", "cache"],
     &["registry", "observe", "security"],

@@ -22,7 +22,7 @@ use ort::session::{self, SessionInputValue};
 
 use self::recorded::Recorded;
 use self::staged::{Memory, Staged};
-use self::value::{from_value, run_error, specs, to_value};
+use self::value::{from_values, run_error, specs, to_value};
 use self::weights::SharedWeights;
 use super::{
     Backend, Executable, ModelSource, ReadFile, Session, load_error, one_line, onnx, stands_in,
@@ -330,10 +330,7 @@ impl Session for Instance {
         let values: Vec<SessionInputValue<'_>> =
             inputs.iter().map(to_value).collect::<Result<_>>()?;
         let outputs = self.session.run(&values[..]).map_err(run_error)?;
-        // The library answers in the order of the session's outputs, which is the signature's.
-        (self.outputs.iter().zip(outputs.values()))
-            .map(|(spec, value)| from_value(spec, &value))
-            .collect()
+        from_values(&self.outputs, &outputs)
     }
 }
 

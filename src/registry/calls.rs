@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fingerprint::Fingerprint;
-use super::integrity;
 use super::loader::MemoryFiles;
 use super::manager::{LoadOrder, Reply, TrafficCall};
 use super::model::{Lying, Model, Pin};
 use super::steer::{Steering, Turn, promote, roll_back};
 use super::table::unknown;
 use super::worker::Worker;
+use crate::digest::sha256;
 use crate::error::{Error, Result};
 use crate::model::{Label, ModelName, Version};
 
@@ -172,7 +172,7 @@ fn lying_in(files: &MemoryFiles) -> BTreeMap<Version, Lying> {
         if let Some(version) = version {
             let seen = content.entry(version).or_default();
             seen.extend_from_slice(path.as_bytes());
-            seen.extend_from_slice(integrity::sha256(bytes).as_bytes());
+            seen.extend_from_slice(sha256(bytes).as_bytes());
         }
     }
     let lying = |content: Vec<u8>| Lying { print: Fingerprint::of_content(&content), quiet: true };

@@ -1,16 +1,9 @@
 //! Digests: what a version's files ought to be, against the bytes that were read.
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
 
 /// The name of the file in a version's directory, as `sha256sum` writes it.
 pub const FILE: &str = "SHA256SUMS";
-
-/// SHA-256 in lower-case hex.
-pub fn sha256(data: &[u8]) -> String {
-    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// The files that a list names, with their digests.
 pub fn parse(list: &str) -> Result<Vec<(&str, &str)>> {
@@ -45,6 +38,7 @@ pub fn verify(list: &[(&str, &str)], file: &str, digest: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::sha256;
 
     #[test]
     fn digests_are_compared_with_the_list() {

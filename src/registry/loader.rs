@@ -19,6 +19,7 @@ use crate::backend::reshaped::reshaped;
 use crate::backend::{Backend, Engines, ModelSource, Session};
 use crate::cache::{ResponseCache, VersionCache};
 use crate::config::Digests;
+use crate::digest::sha256;
 use crate::error::{Error, Result};
 use crate::event::{LoadCost, Observe, Remember, Watch};
 use crate::model::device::Device;
@@ -86,7 +87,7 @@ impl Loader {
             let bytes = files.read(&file, self.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("expected a model file {file} in the version folder"))
             })?;
-            let digest = integrity::sha256(&bytes);
+            let digest = sha256(&bytes);
             (bytes, vec![(file, digest)])
         } else {
             (Bytes::new(), Vec::new())
@@ -100,7 +101,7 @@ impl Loader {
             let data = files.read(&name, bytes_max)?;
             let data = data.ok_or_else(|| Error::invalid(format!("there is no file {name}")))?;
             file_bytes += data.len() as u64;
-            digests.push((name, integrity::sha256(&data)));
+            digests.push((name, sha256(&data)));
             Ok(data)
         })?;
         let mut others = BTreeMap::new();
@@ -108,7 +109,7 @@ impl Loader {
             let path = format!("{beside}{name}");
             let Some(data) = files.read(&path, BESIDE_BYTES_MAX)? else { continue };
             file_bytes += data.len() as u64;
-            digests.push((path, integrity::sha256(&data)));
+            digests.push((path, sha256(&data)));
             others.insert((*name).to_owned(), data);
         }
         if let Some(sums) = sums {
@@ -321,7 +322,7 @@ impl Files<'_> {
             let bytes = self.read(name, self.loader.model_bytes_max)?.ok_or_else(|| {
                 Error::invalid(format!("{} lists {name}, which is not there", integrity::FILE))
             })?;
-            integrity::verify(list, name, &integrity::sha256(&bytes))?;
+            integrity::verify(list, name, &sha256(&bytes))?;
         }
         Ok(())
     }

@@ -3,13 +3,12 @@
 //! A model's folder is named by the digest of its bytes: TensorRT tells what it kept apart by the
 //! graph alone, and a new version of a model is mostly the same graph with other weights.
 
-use std::fmt::Write;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use crate::digest::sha256;
 
 /// What is kept is run: others may read it, and nobody else write it.
 const MODE: u32 = 0o755;
@@ -18,7 +17,7 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The folder of a model, which is there afterwards; none where nothing can be kept, which the log
 /// says.
 pub fn folder(kept: &Path, model: &[u8]) -> Option<PathBuf> {
-    let path = kept.join(name(model));
+    let path = kept.join(sha256(model));
     match make(&path) {
         Ok(()) => Some(path),
         Err(error) => {
@@ -27,14 +26,6 @@ pub fn folder(kept: &Path, model: &[u8]) -> Option<PathBuf> {
             None
         }
     }
-}
-
-fn name(model: &[u8]) -> String {
-    let digest = Sha256::digest(model);
-    digest.iter().fold(String::with_capacity(64), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    })
 }
 
 fn make(path: &Path) -> io::Result<()> {

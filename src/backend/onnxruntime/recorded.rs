@@ -62,8 +62,9 @@ impl Recorded {
             }
         };
         let record = &mut self.records[at];
-        for (at, (tensor, place)) in inputs.iter().zip(&mut record.inputs).enumerate() {
-            self.staged.stage(at, tensor)?.copy_into(place).map_err(run_error)?;
+        let Staged { places, host, .. } = &mut self.staged;
+        for ((tensor, place), target) in inputs.iter().zip(places).zip(&mut record.inputs) {
+            place.put(tensor, host)?.copy_into(target).map_err(run_error)?;
         }
         let values = session.run_binding_with_options(&record.binding, &record.options);
         let values = values.map_err(run_error)?;
@@ -86,8 +87,8 @@ impl Recorded {
         let places = inputs.iter().map(place).collect::<Result<Vec<_>>>()?;
         let bind = || {
             let mut binding = session.create_binding()?;
-            for (name, place) in self.staged.names().iter().zip(&places) {
-                binding.bind_input(name, place)?;
+            for (staged, place) in self.staged.places.iter().zip(&places) {
+                binding.bind_input(&staged.name, place)?;
             }
             // Bound once: what the first run puts there, later ones find at the same address.
             for spec in outputs {

@@ -4,9 +4,9 @@
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, RunOptions, Session};
-use ort::value::DynTensor;
+use ort::value::{DynTensor, Outlet};
 
-use super::value::{fill, from_value, room, run_error};
+use super::value::{fill, from_values, room, run_error};
 use crate::error::Result;
 use crate::model::TensorSpec;
 use crate::tensor::Tensor;
@@ -39,40 +39,42 @@ impl Memory {
     }
 }
 
-pub struct Staged {
-    binding: IoBinding,
-    host: Memory,
-    /// What the last run's inputs were put in, in their order.
-    inputs: Vec<Option<DynTensor>>,
-    names: Vec<String>,
+/// An input's name, and what it was put in at the last run.
+pub struct Place {
+    pub name: String,
+    kept: Option<DynTensor>,
 }
 
-impl Staged {
-    pub fn new(session: &Session, host: Memory) -> ort::Result<Self> {
-        let names: Vec<String> =
-            session.inputs().iter().map(|input| input.name().to_owned()).collect();
-        let inputs = names.iter().map(|_| None).collect();
-        Ok(Self { binding: session.create_binding()?, host, inputs, names })
-    }
-
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
+impl Place {
     /// Puts an input's elements into memory of the host's: what was used before, where that has
     /// this shape.
-    pub fn stage(&mut self, at: usize, tensor: &Tensor) -> Result<&DynTensor> {
+    pub fn put(&mut self, tensor: &Tensor, host: &Memory) -> Result<&DynTensor> {
         let fits = |kept: &DynTensor| {
             let dims = kept.shape().iter().map(|&dim| usize::try_from(dim).ok());
             dims.eq(tensor.shape().iter().map(|&dim| Some(dim)))
         };
-        let kept = match self.inputs[at].take().filter(fits) {
+        let kept = match self.kept.take().filter(fits) {
             Some(kept) => kept,
-            None => room(&self.host.allocator, tensor.dtype(), tensor.shape())?,
+            None => room(&host.allocator, tensor.dtype(), tensor.shape())?,
         };
-        let kept = self.inputs[at].insert(kept);
+        let kept = self.kept.insert(kept);
         fill(kept, tensor)?;
         Ok(kept)
+    }
+}
+
+pub struct Staged {
+    binding: IoBinding,
+    pub host: Memory,
+    /// In the order of the inputs.
+    pub places: Vec<Place>,
+}
+
+impl Staged {
+    pub fn new(session: &Session, host: Memory) -> ort::Result<Self> {
+        let place = |input: &Outlet| Place { name: input.name().to_owned(), kept: None };
+        let places = session.inputs().iter().map(place).collect();
+        Ok(Self { binding: session.create_binding()?, host, places })
     }
 
     pub fn run(
@@ -82,11 +84,9 @@ impl Staged {
         outputs: &[TensorSpec],
         options: Option<&RunOptions>,
     ) -> Result<Vec<Tensor>> {
-        for (at, tensor) in inputs.iter().enumerate() {
-            self.stage(at, tensor)?;
-            if let Some(staged) = &self.inputs[at] {
-                self.binding.bind_input(&self.names[at], staged).map_err(run_error)?;
-            }
+        for (place, tensor) in self.places.iter_mut().zip(inputs) {
+            let name = place.name.clone();
+            self.binding.bind_input(name, place.put(tensor, &self.host)?).map_err(run_error)?;
         }
         for spec in outputs {
             // Each time: what is bound keeps the shape of its first run.
@@ -98,8 +98,6 @@ impl Staged {
             None => session.run_binding(&self.binding),
         };
         let values = values.map_err(run_error)?;
-        (outputs.iter().zip(values.values()))
-            .map(|(spec, value)| from_value(spec, &value))
-            .collect()
+        from_values(outputs, &values)
     }
 }

@@ -94,7 +94,9 @@ fn memory_is_used_again_where_the_shape_is_the_same() {
     let rig = Rig::new("tests/engines/identity.onnx");
     let mut staged = rig.staged();
     let (one, two) = (rig.inputs(1, 0), rig.inputs(2, 0));
-    let mut place = |inputs: &[Tensor]| staged.stage(0, &inputs[0]).unwrap().data_ptr() as usize;
+    let Staged { places, host, .. } = &mut staged;
+    let mut place =
+        |inputs: &[Tensor]| places[0].put(&inputs[0], host).unwrap().data_ptr() as usize;
     let first = place(&one);
     assert_eq!(place(&rig.inputs(1, 1)), first);
     place(&two);

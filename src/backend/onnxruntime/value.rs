@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::memory::Allocator;
-use ort::session::SessionInputValue;
+use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{
     DynTensor, DynValue, Outlet, PrimitiveTensorElementType, Tensor as OrtTensor,
     TensorElementType, TensorRef, ValueType,
@@ -170,6 +170,12 @@ fn text(tensor: &Tensor) -> Result<SessionInputValue<'static>> {
 
 fn dims(shape: &Shape) -> Vec<usize> {
     shape.to_vec()
+}
+
+/// The answers of a run. The library has them in the order of the session's outputs, which is the
+/// signature's.
+pub fn from_values(specs: &[TensorSpec], values: &SessionOutputs<'_>) -> Result<Vec<Tensor>> {
+    specs.iter().zip(values.values()).map(|(spec, value)| from_value(spec, &value)).collect()
 }
 
 pub fn from_value(spec: &TensorSpec, value: &DynValue) -> Result<Tensor> {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::contract::Contract;
+use crate::digest::sha256;
 use crate::error::{Error, Result, nearest, quoted};
 use crate::stats::bins::Edges;
 use crate::stats::categories::Known;
@@ -257,9 +258,7 @@ impl Profile {
 
     /// SHA-256 of what it says, in hex: statistics that were counted against it fit no other.
     pub fn digest(&self) -> Result<String> {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(self.to_json()?.as_bytes());
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(sha256(self.to_json()?.as_bytes()))
     }
 
     /// The file's text: one line per feature, projection and sample.

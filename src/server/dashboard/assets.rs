@@ -7,7 +7,8 @@ use std::sync::{LazyLock, OnceLock};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256;
 
 pub struct Asset {
     path: &'static str,
@@ -30,8 +31,8 @@ impl Asset {
 
     pub fn packed(&self) -> &Packed {
         self.packed.get_or_init(|| {
-            let digest = Sha256::digest(self.bytes);
-            let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            let mut hex = sha256(self.bytes);
+            hex.truncate(32);
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             let gzip = encoder.write_all(self.bytes).and_then(|()| encoder.finish());
             Packed { etag: format!("W/\"{hex}\""), gzip: gzip.ok().map(Bytes::from) }

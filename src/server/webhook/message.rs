@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::super::time::rfc3339;
+use crate::digest::sha256;
 use crate::event::{AlertChanged, AlertKind};
 
 /// Go's zero time: Alertmanager's "it goes on".
@@ -61,8 +61,8 @@ pub fn of(change: &AlertChanged) -> serde_json::Result<Vec<u8>> {
     let line = labels.iter().map(|(name, value)| format!("{name}={value:?}"));
     let line = line.collect::<Vec<_>>().join(", ");
     // Stable over restarts: who reads it knows an alert again.
-    let digest = Sha256::digest(line.as_bytes());
-    let fingerprint = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let mut fingerprint = sha256(line.as_bytes());
+    fingerprint.truncate(16);
     let time = |at: &SystemTime| rfc3339(*at);
     serde_json::to_vec(&Message {
         version: "4",

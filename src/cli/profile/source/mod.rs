@@ -11,6 +11,7 @@ use std::path::Path;
 
 use columns::Held;
 
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// Largest file.
@@ -151,7 +152,7 @@ impl Table {
             Reader::Parquet(reader) => reader.finish(),
         };
         let digest = digest.map_err(|error| Error::invalid(error.to_string()))?;
-        Ok((self.rows, digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok((self.rows, hex(&digest)))
     }
 }
 
