@@ -6,11 +6,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::future::{CatchUnwind, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -31,12 +33,37 @@ pub struct Together<C> {
     connection: Pin<Box<C>>,
     opened: Streams,
     running: FuturesUnordered<CatchUnwind<AssertUnwindSafe<Stream>>>,
+    bell: Arc<Bell>,
+    /// What rings it.
+    rope: Waker,
 }
 
-impl<C> Together<C> {
+/// Rounds in one poll, at most; after that, other tasks come first.
+const ROUNDS_MAX: usize = 8;
+
+impl<C: Future> Together<C> {
     /// `opened` is what the connection was built with.
     pub fn new(connection: C, opened: Streams) -> Self {
-        Self { connection: Box::pin(connection), opened, running: FuturesUnordered::new() }
+        let bell = Arc::new(Bell::default());
+        let rope = Waker::from(Arc::clone(&bell));
+        let running = FuturesUnordered::new();
+        Self { connection: Box::pin(connection), opened, running, bell, rope }
+    }
+
+    fn round(&mut self) -> Poll<C::Output> {
+        let mut cx = Context::from_waker(&self.rope);
+        // First, for it reads what the requests wait for. What they answer rings, and leaves in one
+        // piece in the next round.
+        if let Poll::Ready(outcome) = self.connection.as_mut().poll(&mut cx) {
+            return Poll::Ready(outcome);
+        }
+        let mut opened = self.opened.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A request that panics is reset, and takes nobody else along.
+        let caught = |stream: Stream| AssertUnwindSafe(stream).catch_unwind();
+        self.running.extend(opened.drain(..).map(caught));
+        drop(opened);
+        while let Poll::Ready(Some(_)) = self.running.poll_next_unpin(&mut cx) {}
+        Poll::Pending
     }
 }
 
@@ -44,19 +71,58 @@ impl<C: Future> Future for Together<C> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let this = &mut *self;
-        // First, for it reads what the requests wait for. What they answer wakes this task again,
-        // and then leaves in one piece.
-        if let Poll::Ready(outcome) = this.connection.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
+        self.bell.task.register(cx.waker());
+        for _ in 0..ROUNDS_MAX {
+            self.bell.attend();
+            if let Poll::Ready(outcome) = self.round() {
+                return Poll::Ready(outcome);
+            }
+            if self.bell.leave() {
+                return Poll::Pending;
+            }
         }
-        let mut opened = this.opened.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A request that panics is reset, and takes nobody else along.
-        let caught = |stream: Stream| AssertUnwindSafe(stream).catch_unwind();
-        this.running.extend(opened.drain(..).map(caught));
-        drop(opened);
-        while let Poll::Ready(Some(_)) = this.running.poll_next_unpin(cx) {}
+        cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// Whether a connection or one of its requests may go on. A request that answers while its
+/// connection is polled only says so: to wake a task that runs is to put it at the end of its
+/// thread's queue, and to wake another thread, which might come to take it, for nothing.
+#[derive(Default)]
+struct Bell {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+/// Whoever rings wakes the task.
+const QUIET: u8 = 0;
+/// The task is being polled, and looks afterwards.
+const ATTENDED: u8 = 1;
+/// The task will look, or was woken.
+const RUNG: u8 = 2;
+
+impl Bell {
+    fn attend(&self) {
+        self.state.store(ATTENDED, Ordering::Release);
+    }
+
+    /// Whether nobody rang meanwhile. Where somebody did, it stays rung.
+    fn leave(&self) -> bool {
+        let state = &self.state;
+        state.compare_exchange(ATTENDED, QUIET, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.swap(RUNG, Ordering::AcqRel) == QUIET {
+            self.task.wake();
+        }
     }
 }
 
@@ -131,9 +197,67 @@ mod tests {
             if counted.get() < 3 { Poll::Pending } else { Poll::Ready(7) }
         });
         let mut together = Together::new(connection, Streams::default());
+        // Nobody rings, so each poll is one round.
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut poll = || Pin::new(&mut together).poll(&mut cx);
         assert_eq!([poll(), poll(), poll()], [Poll::Pending, Poll::Pending, Poll::Ready(7)]);
         assert_eq!(polls.get(), 3);
+    }
+
+    #[test]
+    fn what_rings_while_it_is_polled_goes_on_in_the_same_poll_and_not_for_ever() {
+        let woken = Arc::new(Counted::default());
+        let polled = |rings: usize| {
+            let mut left = rings;
+            let connection = poll_fn(move |cx| {
+                if left > 0 {
+                    left -= 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            });
+            let mut together = Together::new(connection, Streams::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            let polls = (1..).find(|_| Pin::new(&mut together).poll(&mut cx).is_ready()).unwrap();
+            (polls, woken.0.swap(0, Ordering::Relaxed))
+        };
+        assert_eq!(polled(0), (1, 0));
+        assert_eq!(polled(ROUNDS_MAX - 1), (1, 0));
+        // Each poll that ended for their number wakes its task, once.
+        assert_eq!(polled(3 * ROUNDS_MAX), (4, 3));
+    }
+
+    #[test]
+    fn who_rings_between_polls_wakes_the_task_once() {
+        let woken = Arc::new(Counted::default());
+        let inner = Rc::new(Cell::new(None));
+        let kept = Rc::clone(&inner);
+        let connection = poll_fn(move |cx| {
+            kept.set(Some(cx.waker().clone()));
+            Poll::<()>::Pending
+        });
+        let mut together = Together::new(connection, Streams::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        for _ in 0..3 {
+            let mut cx = Context::from_waker(&waker);
+            assert!(Pin::new(&mut together).poll(&mut cx).is_pending());
+            assert_eq!(woken.0.swap(0, Ordering::Relaxed), 0);
+            let rope = inner.take().unwrap();
+            rope.wake_by_ref();
+            rope.wake();
+            assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        }
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Counted(AtomicU8);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
