@@ -148,10 +148,12 @@ fn policies(args: &Args) {
     let targeted =
         |us| BatchPolicy { latency_target: Some(Duration::from_micros(us)), ..delayed(0) };
     let alone = BatchPolicy { batch_size_max: 0, ..BatchPolicy::default() };
+    let all = BatchPolicy { preferred: vec![BatchPolicy::BATCH_SIZE_MAX], ..delayed(0) };
     for (name, cost) in [("ECG", ECG), ("table", TABLE)] {
         for (batching, policy) in [
             ("none", alone.clone()),
-            ("what waits (the default)", delayed(0)),
+            ("all that waits", all.clone()),
+            ("as far as it pays (the default)", delayed(0)),
             ("after 1 ms", delayed(1_000)),
             ("after 5 ms", delayed(5_000)),
             ("within 10 ms", targeted(10_000)),

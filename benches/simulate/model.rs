@@ -230,6 +230,8 @@ impl<'a> Simulation<'a> {
                 self.cores += 1;
                 self.models[index].idle += 1;
                 let now = self.instant();
+                let took = Duration::from_nanos(self.scenario.cost.of(batch.len()));
+                self.models[index].queue.ran(batch.len(), batch.len(), took);
                 for entry in batch {
                     let begun = ns(entry.enqueued_at - self.start);
                     if self.is_measured(begun) {

@@ -2,11 +2,12 @@
 //! instance, take batches from it and run them.
 //!
 //! Parts: `policy` (the knobs), `queue` (the decision, pure), `pace` (how long it may wait for a
-//! latency target, pure), `worker` (the effect), `traced` (what a batch's span
-//! is to tell).
+//! latency target, pure), `growth` (how large a batch is worth being, pure), `worker` (the effect),
+//! `traced` (what a batch's span is to tell).
 //! What this room must not know: model tables, protocols, metrics back-ends. It tells facts to an
 //! [`crate::event::VersionSink`] and answers each caller through a one-shot channel.
 
+mod growth;
 mod pace;
 pub mod policy;
 pub mod queue;

@@ -80,6 +80,13 @@ impl BatchPolicy {
         !self.queue_delay_max.is_zero() || self.latency_target.is_some()
     }
 
+    /// Whether batches grow as far as measured runs say that it pays. Sizes or a delay that
+    /// somebody chose are kept to.
+    pub fn grows(&self) -> bool {
+        let is_chosen = !self.preferred.is_empty() || !self.queue_delay_max.is_zero();
+        self.join && self.batch_size_max > 1 && !is_chosen
+    }
+
     /// Position in `levels` of a request's priority, 1 the most urgent. As on Triton, 0 and what
     /// is no level mean the default.
     pub fn level(&self, priority: u64) -> usize {

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::growth::Growth;
 use super::pace::Pace;
 use super::policy::BatchPolicy;
 use crate::model::batching::TimeoutAction;
@@ -73,6 +74,8 @@ pub struct BatchQueue<T> {
     sweep_at: Option<Instant>,
     /// Where the policy has a target, what says how long to wait.
     pace: Option<Pace>,
+    /// Where it names no sizes and no delay, what says how large a batch is worth being.
+    growth: Option<Growth>,
 }
 
 /// Requests that wait for the same reason, in the order in which they will lead.
@@ -143,7 +146,8 @@ impl<T: Waiter> BatchQueue<T> {
             }
         }
         let pace = policy.latency_target.map(Pace::new);
-        Self { policy, lanes, firsts, len: 0, sweep_at: None, pace }
+        let growth = policy.grows().then(|| Growth::new(policy.batch_size_max));
+        Self { policy, lanes, firsts, len: 0, sweep_at: None, pace, growth }
     }
 
     pub fn len(&self) -> usize {
@@ -188,6 +192,13 @@ impl<T: Waiter> BatchQueue<T> {
     pub fn expect(&mut self, run: Duration) {
         if let Some(pace) = &mut self.pace {
             pace.expect(run);
+        }
+    }
+
+    /// A batch of so many rows and bytes of input took so long.
+    pub fn ran(&mut self, rows: usize, bytes: usize, took: Duration) {
+        if let Some(growth) = &mut self.growth {
+            growth.ran(rows, bytes, took);
         }
     }
 
@@ -261,7 +272,8 @@ impl<T: Waiter> BatchQueue<T> {
     /// sure that the lane has a head.
     fn plan(&self, first: usize, now: Instant) -> Plan {
         let policy = &self.policy;
-        let max = policy.batch_size_max;
+        let grown = self.growth.as_ref().map_or(usize::MAX, |growth| growth.rows_max(self.len));
+        let max = policy.batch_size_max.min(grown);
         let all = Plan::Take(max);
         let delay = self.pace.as_ref().map_or(policy.queue_delay_max, Pace::delay);
         let joins = policy.join && max > 0;
@@ -304,7 +316,8 @@ impl<T: Waiter> BatchQueue<T> {
             return Plan::Take(preferred);
         }
         // Waiting for company past a deadline would lose the request it was meant to serve.
-        if is_over || delay.is_zero() || demand >= max || due_at <= until {
+        let enough = self.growth.as_ref().map_or(max, Growth::enough).min(max);
+        if is_over || delay.is_zero() || demand >= enough || due_at <= until {
             return all;
         }
         Plan::Wait(until)

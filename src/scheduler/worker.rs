@@ -78,6 +78,14 @@ struct State {
     company: u32,
 }
 
+impl State {
+    fn learn(&mut self, ran: Option<Ran>) {
+        if let Some(Ran { rows, bytes, took }) = ran {
+            self.queue.ran(rows, bytes, took);
+        }
+    }
+}
+
 /// From here on (one in eight), requests wait for those that come with them.
 const COMPANY_MAX: u32 = 65_536 / 8;
 
@@ -185,7 +193,7 @@ impl Shared {
     /// Runs a request on the thread that brought it, and what came meanwhile, for a little while.
     pub fn lead(&self, entry: Entry<Job>, slot: Slot) {
         let begun = Instant::now();
-        let mut instance = Instance { shared: self, session: slot };
+        let mut instance = Instance::new(self, slot);
         instance.execute(vec![entry]);
         self.go_on(begun, instance);
     }
@@ -194,7 +202,7 @@ impl Shared {
     pub fn help(&self) {
         let slot = self.lock().free.pop();
         if let Some(session) = slot {
-            self.go_on(Instant::now(), Instance { shared: self, session });
+            self.go_on(Instant::now(), Instance::new(self, session));
         }
     }
 
@@ -202,6 +210,7 @@ impl Shared {
         loop {
             let mut dropped = Vec::new();
             let mut state = self.lock();
+            state.learn(instance.ran.take());
             let now = Instant::now();
             let next = if now - begun < LEAD_TIME_MAX {
                 state.queue.next(now, &mut dropped)
@@ -231,10 +240,13 @@ impl Shared {
     }
 
     /// The next batch for a worker, with a session; `None` when there will never be one again.
-    /// `used` is the session of the batch before.
-    fn next_batch(&self, used: Option<Slot>) -> Option<(Vec<Entry<Job>>, Slot)> {
+    /// `used` is the session of the batch before, and what it took.
+    fn next_batch(&self, used: Option<(Slot, Option<Ran>)>) -> Option<(Vec<Entry<Job>>, Slot)> {
         let mut state = self.lock();
-        state.free.extend(used);
+        if let Some((slot, ran)) = used {
+            state.free.push(slot);
+            state.learn(ran);
+        }
         state.queue.expect(Duration::from_nanos(self.run_ns.load(Ordering::Relaxed)));
         loop {
             let Some(slot) = state.free.pop() else {
@@ -304,9 +316,9 @@ impl Shared {
 pub fn run(shared: &Shared) {
     let mut used = None;
     while let Some((batch, slot)) = shared.next_batch(used.take()) {
-        let mut instance = Instance { shared, session: slot };
+        let mut instance = Instance::new(shared, slot);
         instance.execute(batch);
-        used = Some(instance.session);
+        used = Some((instance.session, instance.ran));
     }
     // The last one out may leave others waiting for a session.
     shared.arrived.notify_all();
@@ -316,14 +328,28 @@ pub fn run(shared: &Shared) {
 struct Instance<'a> {
     shared: &'a Shared,
     session: Option<Box<dyn Session>>,
+    /// The batch that it ran last, until the queue has heard of it.
+    ran: Option<Ran>,
 }
 
-impl Instance<'_> {
+/// What a batch took.
+struct Ran {
+    rows: usize,
+    bytes: usize,
+    took: Duration,
+}
+
+impl<'a> Instance<'a> {
+    fn new(shared: &'a Shared, session: Slot) -> Self {
+        Self { shared, session, ran: None }
+    }
+
     /// Runs a batch and answers every entry of it.
     fn execute(&mut self, batch: Vec<Entry<Job>>) {
         let begun = Instant::now();
         let inputs: Vec<&[Tensor]> = batch.iter().map(|e| e.payload.inputs.as_slice()).collect();
         let joined = batch::concat(&inputs);
+        let bytes = joined.iter().map(|tensor| tensor.data().len()).sum();
         let joined_at = Instant::now();
         let outcome = self.compute(&joined);
         let computed_at = Instant::now();
@@ -346,6 +372,8 @@ impl Instance<'_> {
         }
         match parts {
             Ok(parts) => {
+                let took = timings.compute_input + timings.compute_infer + timings.compute_output;
+                self.ran = Some(Ran { rows: batch_rows, bytes, took });
                 self.executed(batch_rows, batch.len(), timings);
                 for (entry, outputs) in batch.into_iter().zip(parts) {
                     let timings = Timings { queue: begun - entry.enqueued_at, ..timings };

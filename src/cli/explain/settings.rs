@@ -140,7 +140,8 @@ fn batching(asked: &Asked<'_>, signature: &Signature, policy: &BatchPolicy) -> (
     let on = || match (size, policy.join) {
         (1, _) => "off, one row in a request".to_owned(),
         (_, false) => format!("off, up to {size} rows in a request"),
-        (_, true) => format!("on, up to {size} rows in a call"),
+        _ if policy.grows() => format!("on, up to {size} rows in a call, as far as it pays"),
+        _ => format!("on, up to {size} rows in a call"),
     };
     let off = || "off".to_owned();
     let is_tritons = asked.file == Some(triton_config::FILE);
@@ -226,7 +227,10 @@ mod tests {
             batching_of(text, false, dims, size)
         }
         let all_free = "default: the first extent of every tensor is free";
-        assert_eq!(toml("", &free, None), format!("on, up to 64 rows in a call ({all_free})"));
+        assert_eq!(
+            toml("", &free, None),
+            format!("on, up to 64 rows in a call, as far as it pays ({all_free})")
+        );
         assert_eq!(
             toml("", &fixed, None),
             "off (every first extent would have to be -1, but 'x' is [1,2], 'y' is [1,2])"
@@ -240,14 +244,17 @@ mod tests {
         );
         assert_eq!(
             toml(&sized("8"), &free, None),
-            "on, up to 8 rows in a call (model.toml says so)"
+            "on, up to 8 rows in a call, as far as it pays (model.toml says so)"
         );
         assert_eq!(
             toml(&sized("8\njoin = false"), &free, None),
             "off, up to 8 rows in a request (model.toml says so: join = false)"
         );
         let tritons = |text: &str, size| batching_of(text, true, &free, Some(size));
-        assert!(tritons("", 4).contains("on, up to 4 rows in a call (Triton's completion"));
+        assert!(
+            tritons("", 4)
+                .contains("on, up to 4 rows in a call, as far as it pays (Triton's completion")
+        );
         let listed = "max_batch_size: 8
             input { name: 'x' data_type: TYPE_FP32 dims: 2 }
             output { name: 'y' data_type: TYPE_FP32 dims: 2 }";

@@ -63,6 +63,59 @@ fn without_delay_whatever_is_there_runs_at_once() {
     assert_eq!(ids(&batch), [0, 1, 2]);
 }
 
+/// A queue whose model was seen to take this long for a row, however many run together.
+fn seen_to_take(policy: BatchPolicy, each: Duration) -> BatchQueue<Job> {
+    let mut queue = BatchQueue::new(policy);
+    for rows in [1u32, 2, 4, 8, 1, 2, 4, 8] {
+        queue.ran(rows as usize, rows as usize, each * rows);
+    }
+    queue
+}
+
+#[test]
+fn a_batch_is_as_large_as_its_model_is_worth() {
+    let now = Instant::now();
+    let sizes = |policy: BatchPolicy, each: Duration| {
+        let mut queue = seen_to_take(policy, each);
+        let mut dropped = vec![];
+        for id in 0..9 {
+            queue.push(entry(id, 1, 1, now), 0, now, &mut dropped).unwrap();
+        }
+        let mut sizes = vec![];
+        while let Next::Run(batch) = queue.next(now, &mut dropped) {
+            sizes.push(batch.len());
+            // So that the rest of what is known is not asked for.
+            queue.ran(1, 1, each);
+        }
+        sizes
+    };
+    let slow = Duration::from_millis(10);
+    assert!(sizes(policy(8, 0, 10), slow).iter().filter(|&&size| size == 1).count() >= 7);
+    assert_eq!(sizes(policy(8, 0, 10), Duration::from_nanos(10)), [8, 1], "a call costs more");
+    // What somebody chose is kept to.
+    let preferred = BatchPolicy { preferred: vec![8], ..policy(8, 0, 10) };
+    assert_eq!(sizes(preferred, slow), [8, 1]);
+    let delayed = sizes(policy(8, 1_000, 10), slow);
+    assert_eq!(delayed, [8], "and the ninth waits");
+}
+
+#[test]
+fn nobody_waits_for_company_that_is_worth_nothing() {
+    let now = Instant::now();
+    let target = Duration::from_millis(20);
+    let policy = BatchPolicy { latency_target: Some(target), ..policy(8, 0, 100) };
+    let mut queue = seen_to_take(policy, Duration::from_millis(1));
+    let mut dropped = vec![];
+    let gap = Duration::from_millis(1);
+    // One after the other, as in a steady stream.
+    for id in 0..100 {
+        let now = now + gap * u32::try_from(id).unwrap();
+        queue.push(entry(id, 1, 1, now), 0, now, &mut dropped).unwrap();
+        assert!(matches!(queue.next(now, &mut dropped), Next::Run(_)));
+        queue.ran(1, 1, Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn with_a_target_the_head_waits_as_long_as_the_run_leaves() {
     let target = Duration::from_millis(20);
