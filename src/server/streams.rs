@@ -36,6 +36,8 @@ pub struct Together<C> {
     bell: Arc<Bell>,
     /// What rings it.
     rope: Waker,
+    /// Whether there ever was a request beside its connection, as only HTTP/2 has them.
+    is_shared: bool,
 }
 
 /// Rounds in one poll, at most; after that, other tasks come first.
@@ -47,7 +49,8 @@ impl<C: Future> Together<C> {
         let bell = Arc::new(Bell::default());
         let rope = Waker::from(Arc::clone(&bell));
         let running = FuturesUnordered::new();
-        Self { connection: Box::pin(connection), opened, running, bell, rope }
+        let connection = Box::pin(connection);
+        Self { connection, opened, running, bell, rope, is_shared: false }
     }
 
     fn round(&mut self) -> Poll<C::Output> {
@@ -58,6 +61,7 @@ impl<C: Future> Together<C> {
             return Poll::Ready(outcome);
         }
         let mut opened = self.opened.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_shared |= !opened.is_empty();
         // A request that panics is reset, and takes nobody else along.
         let caught = |stream: Stream| AssertUnwindSafe(stream).catch_unwind();
         self.running.extend(opened.drain(..).map(caught));
@@ -79,6 +83,11 @@ impl<C: Future> Future for Together<C> {
             }
             if self.bell.leave() {
                 return Poll::Pending;
+            }
+            // HTTP/1 polls its request whoever rang, so one that yields to its neighbours would go
+            // on at once.
+            if !self.is_shared {
+                break;
             }
         }
         cx.waker().wake_by_ref();
@@ -207,7 +216,11 @@ mod tests {
     #[test]
     fn what_rings_while_it_is_polled_goes_on_in_the_same_poll_and_not_for_ever() {
         let woken = Arc::new(Counted::default());
-        let polled = |rings: usize| {
+        let polled = |rings: usize, is_shared: bool| {
+            let streams = Streams::default();
+            if is_shared {
+                streams.execute(std::future::pending::<()>());
+            }
             let mut left = rings;
             let connection = poll_fn(move |cx| {
                 if left > 0 {
@@ -217,16 +230,18 @@ mod tests {
                 }
                 Poll::Ready(())
             });
-            let mut together = Together::new(connection, Streams::default());
+            let mut together = Together::new(connection, streams);
             let waker = Waker::from(Arc::clone(&woken));
             let mut cx = Context::from_waker(&waker);
             let polls = (1..).find(|_| Pin::new(&mut together).poll(&mut cx).is_ready()).unwrap();
             (polls, woken.0.swap(0, Ordering::Relaxed))
         };
-        assert_eq!(polled(0), (1, 0));
-        assert_eq!(polled(ROUNDS_MAX - 1), (1, 0));
+        assert_eq!(polled(0, true), (1, 0));
+        assert_eq!(polled(ROUNDS_MAX - 1, true), (1, 0));
         // Each poll that ended for their number wakes its task, once.
-        assert_eq!(polled(3 * ROUNDS_MAX), (4, 3));
+        assert_eq!(polled(3 * ROUNDS_MAX, true), (4, 3));
+        // HTTP/1 lets others go first.
+        assert_eq!(polled(3, false), (4, 3));
     }
 
     #[test]
