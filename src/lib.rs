@@ -58,8 +58,8 @@
 //! Tensors are [`bytes::Bytes`] from socket to engine: views where they are aligned, one copy into
 //! a batch, outputs sliced and not copied. A batch is what waits, as far as measured runs say that
 //! larger ones cost less (`scheduler::growth`). A request whose caller left or whose deadline
-//! passed is dropped before it costs compute. A batch that fails is retried row by row, so that only the
-//! poison request fails. A caller never hangs: `scheduler::worker` says why.
+//! passed is dropped before it costs compute. A batch that fails is retried row by row, so that
+//! only the poison request fails. A caller never hangs: `scheduler::worker` says why.
 //!
 //! # The path of a version
 //!
