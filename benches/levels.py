@@ -2,10 +2,12 @@
 """What Galen keeps up under pressure: its latency near capacity, its goodput beyond, its memory
 over a million requests, and its other callers' latency while a large model loads.
 
-    python benches/levels.py [--only overload] [--seconds 5] [--repeats 3]
+    python benches/levels.py [--only overload] [--seconds 5] [--repeats 3] [--apart]
 
-Wants `make build`, and for `load` the transformer that `make test` fetches. The server and the load
-generator (`galen bench`) share this machine: what is called capacity is that of both together.
+Wants `make build`, for `load` the transformer that `make test` fetches, and for the slow model of
+`overload` the one that compare/run.py makes. The server and the load generator (`galen bench`) share
+this machine: what is called capacity is that of both together. With `--apart` each has one half of
+the processors (taskset), which is nearer to callers on other machines.
 Prints markdown: medians of the repeats. Needs Linux and Python 3.11, nothing beyond the standard
 library.
 """
@@ -30,6 +32,7 @@ from process import Server, free_port, rss_mib
 ROOT = Path(__file__).resolve().parents[1]
 GALEN = ROOT / "target/release/galen"
 TRANSFORMER = ROOT / "target/minilm/minilm"
+SLOW = ROOT / "target/compare/models/ecg-12-lead"
 # Of capacity, and of latency: what the open loops ask for.
 NEAR, BEYOND = 0.8, 3.0
 # Requests that wait, at most, where the server is to refuse: a few milliseconds of work.
@@ -37,6 +40,8 @@ QUEUE = 64
 # By then the store of predictions that wait for their labels (100,000) has filled and turned over.
 FIRST, MILLION = 250_000, 1_000_000
 DEPTH = re.compile(r"^queue_depth_max = \d+$", re.MULTILINE)
+# What starts the server and the generator, where each has processors of its own.
+APART: dict[str, list[str]] = {"server": [], "generator": []}
 
 
 @contextmanager
@@ -47,16 +52,17 @@ def serving(
     registry = work / "models"
     shutil.rmtree(registry, ignore_errors=True)
     for name in models:
-        shutil.copytree(ROOT / "models" / name, registry / name)
+        shutil.copytree(SLOW if name == SLOW.name else ROOT / "models" / name, registry / name)
         if queue:
             toml = registry / name / "model.toml"
             text = toml.read_text()
             short, changes = DEPTH.subn(f"queue_depth_max = {queue}", text)
-            assert changes == 1, f"{toml} has no queue_depth_max"
+            if changes == 0:
+                short = f"{text}\n[batching]\nqueue_depth_max = {queue}\n"
             toml.write_text(short)
     http, grpc = free_port(), free_port()
     url = f"http://127.0.0.1:{http}"
-    command = [GALEN, "serve", "--models", registry, "--http", f"127.0.0.1:{http}"]
+    command = [*APART["server"], GALEN, "serve", "--models", registry, "--http", f"127.0.0.1:{http}"]
     command += ["--grpc", f"127.0.0.1:{grpc}", "--metrics", metrics, *flags]
     server = Server(command, {}, work, [f"{url}/v2/health/ready"], work / "log")
     try:
@@ -68,7 +74,8 @@ def serving(
 def bench(doors: tuple[str, str], model: str, door: str, *load: str) -> dict:
     """One run of the load generator."""
     url, grpc = doors
-    command = [GALEN, "bench", model, "--url", url, "--grpc", grpc, "--door", door, "--json", *load]
+    command = [*APART["generator"], GALEN, "bench", model, "--url", url, "--grpc", grpc]
+    command += ["--door", door, "--json", *load]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
     return json.loads(done.stdout)["runs"][0]
 
@@ -97,26 +104,32 @@ def near(args, work: Path):
 
 def overload(args, work: Path):
     """Open loops at a multiple of what closed ones reach, and a short queue."""
-    print(f"\nAt {BEYOND:.0f} times capacity, with {QUEUE} places in the queue, ecg-rhythm:\n")
-    print("| door | peak/s | goodput/s | of peak | refused/s | refused after, ms (p50) "
+    models = ["ecg-rhythm", SLOW.name]
+    if not SLOW.is_dir():
+        models.pop()
+        print(f"\n{SLOW.name}: left out, for there is no {SLOW.relative_to(ROOT)} (compare/run.py)")
+    print(f"\nAt {BEYOND:.0f} times capacity, with {QUEUE} places in the queue:\n")
+    print("| model | door | peak/s | goodput/s | of peak | refused/s | refused after, ms (p50) "
           "| answered after, ms (p99) |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    with serving(work, ["ecg-rhythm"], queue=QUEUE) as (doors, _):
-        for door in ("rest-binary", "grpc"):
-            runs = []
-            for _ in range(args.repeats):
-                # As many callers as the queue admits: more would be refused, and ask again at once.
-                peak = bench(doors, "ecg-rhythm", door, "--callers", str(QUEUE // 2),
-                             "--duration", args.duration)["per_second"]
-                load = ("--rate", f"{peak * BEYOND:.0f}", "--in-flight", "4096")
-                run = bench(doors, "ecg-rhythm", door, *load, "--duration", args.duration)
-                refused = sum(error["count"] for error in run["errors"])
-                after = (run["refused_after_us"] or 0) / 1e3
-                runs.append((peak, run["succeeded"] / run["seconds"], refused / run["seconds"],
-                             after, run["latency_us"]["p99"] / 1e3))
-            peak, good, refused, after, p99 = map(statistics.median, zip(*runs, strict=True))
-            print(f"| {door} | {peak:.0f} | {good:.0f} | {good / peak:.2f} | {refused:.0f} "
-                  f"| {after:.1f} | {p99:.1f} |", flush=True)
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for model in models:
+        with serving(work, [model], queue=QUEUE) as (doors, _):
+            for door in ("rest-binary", "grpc"):
+                runs = [beyond(args, doors, model, door) for _ in range(args.repeats)]
+                peak, good, refused, after, p99 = map(statistics.median, zip(*runs, strict=True))
+                print(f"| {model} | {door} | {peak:.0f} | {good:.0f} | {good / peak:.2f} "
+                      f"| {refused:.0f} | {after:.1f} | {p99:.1f} |", flush=True)
+
+
+def beyond(args, doors, model: str, door: str) -> tuple:
+    # As many callers as the queue admits: more would be refused, and ask again at once.
+    peak = bench(doors, model, door, "--callers", str(QUEUE // 2),
+                 "--duration", args.duration)["per_second"]
+    load = ("--rate", f"{peak * BEYOND:.0f}", "--in-flight", "4096")
+    run = bench(doors, model, door, *load, "--duration", args.duration)
+    refused = sum(error["count"] for error in run["errors"])
+    return (peak, run["succeeded"] / run["seconds"], refused / run["seconds"],
+            (run["refused_after_us"] or 0) / 1e3, run["latency_us"]["p99"] / 1e3)
 
 
 def memory(_args, work: Path):
@@ -181,7 +194,13 @@ def main():
     parser.add_argument("--only", default=",".join(PARTS), help="some of " + ", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=5, help="of one run")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--apart", action="store_true", help="half of the processors for each")
     args = parser.parse_args()
+    if args.apart:
+        processors = sorted(os.sched_getaffinity(0))
+        half = (len(processors) + 1) // 2
+        for name, some in (("server", processors[:half]), ("generator", processors[half:])):
+            APART[name] = ["taskset", "-c", ",".join(map(str, some))]
     args.duration = f"{args.seconds:g}s"
     if not GALEN.is_file():
         sys.exit(f"there is no {GALEN}: make build")

@@ -54,6 +54,28 @@ class Peer:
         return Server(command, env, HERE / "servers", list(ready), log)
 
 
+class Maker(Peer):
+    """Not a server: writes the model that is not among the demo models."""
+
+    requirements = "models.txt"
+
+    def make(self) -> None:
+        folder = self.context.registry / "ecg-12-lead"
+        path = folder / "1" / "model.onnx"
+        if not path.exists():
+            path.parent.mkdir(parents=True)
+            (folder / "model.toml").write_text(ECG_12_LEAD)
+            subprocess.run([self.python, HERE / "ecg_12_lead.py", path], check=True)
+
+
+ECG_12_LEAD = """
+[[inputs]]
+name = "ecg"
+datatype = "FP32"
+shape = [-1, 12, 1000]
+"""
+
+
 class Galen(Peer):
     name = "Galen"
 
@@ -181,7 +203,8 @@ class Floor(Peer):
     name = "bare onnxruntime"
     requirements = "fastapi.txt"
 
-    def cpu_us(self, model: Model) -> float | None:
+    def measure(self, model: Model) -> dict | None:
+        """What a row costs alone and in the cheapest batch, and the first number of the answer."""
         path = self.context.registry / model.name / model.version / "model.onnx"
         if not path.exists():
             return None
@@ -191,7 +214,7 @@ class Floor(Peer):
         if done.returncode:
             sys.stderr.write(done.stderr)
             return None
-        return float(done.stdout)
+        return json.loads(done.stdout)
 
 
 ALL = [Galen, FastApi, FastApiPool, MlServer, LitServe, BentoMl]

@@ -38,16 +38,15 @@ class Context:
 
 @dataclass
 class Cell:
-    """The measurements of one request form of one server."""
+    """The measurements of one request form of one server, by the number of callers."""
 
-    runs: list[dict] = field(default_factory=list)
-    alone: list[dict] = field(default_factory=list)
+    runs: dict[int, list[dict]] = field(default_factory=dict)
 
-    def median(self, key: str, runs: list | None = None) -> float:
-        return statistics.median(run[key] for run in (self.runs if runs is None else runs))
+    def median(self, key: str, callers: int) -> float:
+        return statistics.median(run[key] for run in self.runs[callers])
 
-    def least_cpu(self) -> float:
-        return min(run["cpu_us"] for run in self.runs)
+    def least_cpu(self, callers: int) -> float:
+        return min(run["cpu_us"] for run in self.runs[callers])
 
 
 def build() -> tuple[Path, Path]:
@@ -74,18 +73,19 @@ def registry(work: Path) -> Path:
     return folder
 
 
-def drive(context: Context, pid: int, call, callers: int, seconds: float) -> dict:
+def drive(context: Context, pid: int, call, callers: list[int], seconds: float) -> list[dict]:
     body = context.work / "body"
     body.write_bytes(call.body)
     command = [context.driver, "--drive", call.url, "--body", body]
     command += ["--content-type", call.content_type, "--tensor", call.tensor]
-    command += ["--callers", callers, "--seconds", seconds, "--warm-up", 0.5, "--pid", pid]
+    command += ["--callers", ",".join(map(str, callers)), "--pid", pid]
+    command += ["--seconds", seconds, "--warm-up", 0.5]
     for header in call.headers:
         command += ["--header", header]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def check(call, model, expected: dict) -> None:
@@ -110,11 +110,15 @@ def floats(value):
         yield value
 
 
-def expectations(folder: Path, models: list) -> dict:
+def expectations(folder: Path, models: list, floor: dict) -> dict:
+    """What the examples say; the engine alone, where there are none."""
     found = {}
     for model in models:
         path = folder / model.name / model.version / "examples.json"
-        found[model.key] = float(json.loads(path.read_text())["outputs"][-1]["data"][0])
+        if path.exists():
+            found[model.key] = float(json.loads(path.read_text())["outputs"][-1]["data"][0])
+        else:
+            found[model.key] = floor[model.key]["first"]
     return found
 
 
@@ -122,10 +126,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--callers", default="1,8,64", help="separated by commas")
     parser.add_argument("--only", default="", help="names of peers, separated by commas")
     parser.add_argument("--galen", type=Path, help="another binary of Galen")
     options = parser.parse_args()
+    options.callers = [int(count) for count in options.callers.split(",")]
 
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
     work = target / "compare"
@@ -137,7 +142,13 @@ def main() -> None:
     folder = registry(work)
     models = cells.models(folder)
     context = Context(work, folder, models, options.galen or galen, driver)
-    expected = expectations(folder, models)
+    maker = peers.Maker(context)
+    maker.install()
+    maker.make()
+    bare = peers.Floor(context)
+    bare.install()
+    floor = {model.key: bare.measure(model) for model in models}
+    expected = expectations(folder, models, floor)
 
     wanted = [name for name in options.only.lower().split(",") if name]
     chosen = []
@@ -163,9 +174,7 @@ def main() -> None:
                 servers.pop(peer.name, None)
                 table = {key: cell for key, cell in table.items() if key[2] != peer.name}
                 print(f"left out: {peer.name}: {error}\n")
-    floor = peers.Floor(context)
-    floor.install()
-    report(options, models, table, servers, {m.key: floor.cpu_us(m) for m in models})
+    report(options, models, table, servers, floor)
 
 
 def measure(context, options, peer, expected, table, servers) -> None:
@@ -175,47 +184,52 @@ def measure(context, options, peer, expected, table, servers) -> None:
             for call in peer.calls(model):
                 check(call, model, expected)
                 cell = table.setdefault((model.key, call.form, peer.name), Cell())
-                run = drive(context, server.pid, call, options.callers, options.seconds)
-                cell.runs.append(run)
-                cell.alone.append(drive(context, server.pid, call, 1, options.seconds / 2))
+                for run in drive(context, server.pid, call, options.callers, options.seconds):
+                    cell.runs.setdefault(run["callers"], []).append(run)
         servers.setdefault(peer.name, []).append((server.ready_s, rss_mib(server.pid)))
     finally:
         server.stop()
 
 
+FIGURES = ("per_second", "p50_us", "p99_us")
 # The yardstick of each form: FastAPI has no binary forms, so its lean one stands for them.
 YARDSTICK = {"typed": "typed", "array": "array", "v2 binary": "array", "gRPC raw": "array"}
 
 
-def yardstick(table: dict, model: str, form: str) -> Cell | None:
+def yardstick(table: dict, model: str, form: str, callers: int) -> Cell | None:
     """FastAPI run in the cheaper of its two ways."""
     names = ("FastAPI", "FastAPI, thread pool")
     found = [table.get((model, YARDSTICK[form], name)) for name in names]
-    return min((cell for cell in found if cell), key=Cell.least_cpu, default=None)
+    return min((cell for cell in found if cell), key=lambda c: c.least_cpu(callers), default=None)
 
 
 def report(options, models, table, servers, floor) -> None:
-    print(
-        "| model | form | server | requests/s | vs FastAPI | p50 us | p99 us | p50 us alone "
-        "| CPU us/request | FastAPI's over it |\n|---|---|---|---:|---:|---:|---:|---:|---:|---:|"
-    )
+    heads = ["model", "form", "server"]
+    for callers in options.callers:
+        heads += ["callers", "requests/s", "p50 us", "p99 us", "CPU us/request", "of FastAPI's"]
+    print(f"| {' | '.join(heads)} |\n|---|---|---|{'---:|' * (len(heads) - 3)}")
     for model in models:
-        if floor[model.key] is not None:
-            print(f"| {model.key} | call | bare onnxruntime | | | | | | {floor[model.key]:.1f} | |")
+        if bare := floor[model.key]:
+            # Under CPU: a row alone, and in the cheapest batch.
+            line = [model.key, "call", "bare onnxruntime"]
+            for callers in options.callers:
+                cost = bare["alone"] if callers == 1 else bare["least"]
+                rows = 1 if callers == 1 else bare["rows"]
+                line += [f"{rows} rows", "", "", "", f"{cost:.1f}", ""]
+            print(f"| {' | '.join(line)} |")
         for (key, form, name), cell in table.items():
             if key != model.key:
                 continue
-            rate, cpu = cell.median("per_second"), cell.least_cpu()
-            base = yardstick(table, key, form)
-            faster = f"{rate / base.median('per_second'):.1f}x" if base else ""
-            cheaper = f"{base.least_cpu() / cpu:.1f}x" if base else ""
-            p50, p99 = cell.median("p50_us"), cell.median("p99_us")
-            alone = cell.median("p50_us", cell.alone)
-            print(
-                f"| {key} | {form} | {name} | {rate:,.0f} | {faster} | {p50:,.0f} | {p99:,.0f} "
-                f"| {alone:,.0f} | {cpu:,.1f} | {cheaper} |"
-            )
-    print(f"\n{options.callers} callers, {options.repeats} repeats: medians, CPU the minimum.\n")
+            line = [key, form, name]
+            for callers in options.callers:
+                cpu = cell.least_cpu(callers)
+                base = yardstick(table, key, form, callers)
+                share = f"{cpu / base.least_cpu(callers):.2f}" if base else ""
+                rate, p50, p99 = (cell.median(what, callers) for what in FIGURES)
+                line += [str(callers), f"{rate:,.0f}", f"{p50:,.0f}", f"{p99:,.0f}"]
+                line += [f"{cpu:,.1f}", share]
+            print(f"| {' | '.join(line)} |")
+    print(f"\n{options.repeats} repeats: medians, CPU the minimum.\n")
     print("| server | ready after s | peak RSS MiB |\n|---|---:|---:|")
     for name, runs in servers.items():
         ready, rss = (statistics.median(column) for column in zip(*runs, strict=True))
