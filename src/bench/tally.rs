@@ -24,7 +24,7 @@ pub struct Tally {
     pub failed: BTreeMap<Status, Failed>,
     /// How long after they were due requests were sent: what the generator itself adds.
     pub late: Histogram,
-    /// Due, but not sent: as many were in flight as may be.
+    /// Due, but not sent: as many were in flight as may be, or the run ended first.
     pub dropped: u64,
     /// Answers that came within the measured time, whenever they were asked for.
     pub answered: u64,
