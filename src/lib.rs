@@ -44,6 +44,8 @@
 //!                        at the end, and a span where it is recorded
 //!  -> server::rest|grpc  reads the selector
 //!  -> service::route     lock-free table read, traffic policy; the version is pinned ONCE
+//!  -> Target::decode     where its queue is full, refuses it here: decoding can cost more than
+//!                        computing; else
 //!  -> server::rest|grpc  decodes with that version's signature or contract
 //!  -> Target::infer      Signature::arrange checks names, types and shapes
 //!  -> cache              where its model asks for one: an equal request's answer, kept

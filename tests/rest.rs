@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use galen::tensor::{DType, strings};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
@@ -388,6 +389,35 @@ async fn statistics_say_what_was_answered_and_where_the_time_went() {
     let (_, one) = get(&server, "/v2/models/echo/versions/1/stats").await;
     assert_eq!(one["model_stats"].as_array().unwrap().len(), 1);
     assert_eq!(get(&server, "/v2/models/nobody/stats").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_what_it_has_not_read() {
+    let (_registry, server) = start().await;
+    let fine = one("FP32", json!([1.0]));
+    let calls = || (0..4).map(|_| post(&server, "/v2/models/slow/infer", &fine));
+    // One is at work and one waits, for 0.3 s each: how far they are when the next one comes is
+    // not for a test to say.
+    for _ in 0..20 {
+        let mut calls: FuturesUnordered<_> = calls().collect();
+        let mut statuses = vec![];
+        let mut unread = vec![];
+        while let Some((status, _)) = calls.next().await {
+            statuses.push(status);
+            unread.push(post(&server, "/v2/models/slow/infer", &json!({})).await);
+        }
+        assert!(statuses.contains(&StatusCode::OK), "{statuses:?}");
+        let full = |status| status == StatusCode::TOO_MANY_REQUESTS;
+        for (status, body) in &unread {
+            assert!(full(*status) || *status == StatusCode::BAD_REQUEST, "{status} {body}");
+        }
+        if unread.iter().any(|(status, _)| full(*status)) {
+            let (status, body) = post(&server, "/v2/models/slow/infer", &json!({})).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "there is room again: {body}");
+            return;
+        }
+    }
+    panic!("no request was refused before it was read");
 }
 
 #[tokio::test]

@@ -86,6 +86,12 @@ impl Scheduler {
         self.instances
     }
 
+    /// Refuses what [`submit`](Self::submit) would refuse for a full queue, whatever it is: before
+    /// it is decoded, which can cost more than to compute it.
+    pub fn expect_room(&self) -> Result<()> {
+        if self.shared.is_full(Instant::now()) { Err(self.overloaded()) } else { Ok(()) }
+    }
+
     /// Admits a request, or refuses it at once: too many rows, a full queue, a closed door.
     ///
     /// The inputs were checked against the signature. Dropping the result cancels the request.

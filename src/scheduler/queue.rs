@@ -171,11 +171,10 @@ impl<T: Waiter> BatchQueue<T> {
         dropped: &mut Vec<(Entry<T>, Dropped)>,
     ) -> Result<(), Entry<T>> {
         let level = level.min(self.firsts.len().saturating_sub(1));
-        if self.is_full(level) && self.sweep_at.is_none_or(|at| at <= now) {
-            self.sweep_at = Some(now + SWEEP_PAUSE);
-            self.sweep(now, dropped);
+        if self.is_level_full(level) {
+            self.make_room(now, dropped);
         }
-        if self.is_full(level) {
+        if self.is_level_full(level) {
             return Err(entry);
         }
         let lane = self.firsts.get(level).and_then(|&first| self.lanes.get_mut(first));
@@ -186,6 +185,19 @@ impl<T: Waiter> BatchQueue<T> {
             pace.arrived(now);
         }
         Ok(())
+    }
+
+    /// Whether [`push`](Self::push) would refuse whatever comes, at every level.
+    pub fn is_full(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) -> bool {
+        if self.has_no_place() {
+            self.make_room(now, dropped);
+        }
+        self.has_no_place()
+    }
+
+    /// Whether as many wait as may; some of them may not matter any more.
+    pub fn has_no_place(&self) -> bool {
+        self.len >= self.policy.queue_depth_max
     }
 
     /// What a run is expected to take, for a policy with a target.
@@ -217,8 +229,8 @@ impl<T: Waiter> BatchQueue<T> {
         self.lanes.iter_mut().flat_map(|lane| lane.entries.drain(..))
     }
 
-    fn is_full(&self, level: usize) -> bool {
-        if self.len >= self.policy.queue_depth_max {
+    fn is_level_full(&self, level: usize) -> bool {
+        if self.has_no_place() {
             return true;
         }
         let begin = self.firsts.get(level).copied().unwrap_or(0);
@@ -364,7 +376,12 @@ impl<T: Waiter> BatchQueue<T> {
         batch
     }
 
-    fn sweep(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) {
+    /// Takes out what does not matter any more, unless that was done a moment ago.
+    fn make_room(&mut self, now: Instant, dropped: &mut Vec<(Entry<T>, Dropped)>) {
+        if self.sweep_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.sweep_at = Some(now + SWEEP_PAUSE);
         for lane in &mut self.lanes {
             // Once around, in place: those that stay come back in their order.
             for _ in 0..lane.entries.len() {

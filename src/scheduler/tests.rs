@@ -156,6 +156,30 @@ fn overload_is_refused_at_once_with_a_time_to_retry() {
 }
 
 #[test]
+fn no_room_is_expected_in_a_full_queue_until_there_is_some_again() {
+    let rig = rig(1, 1, 2);
+    let busy = rig.gate.lock().unwrap();
+    let mut waiting = vec![];
+    let refusal = loop {
+        if let Err(error) = rig.scheduler.expect_room() {
+            break error;
+        }
+        // Where a worker took one meanwhile, there is room and this is the last one.
+        waiting.extend(rig.scheduler.submit(input(&[1]), soon()));
+        assert!(waiting.len() <= 3, "one at work and two waiting at most");
+    };
+    assert_eq!(refusal.kind(), ErrorKind::Overloaded);
+    assert!(refusal.retry_after().is_some());
+    drop(busy);
+    runtime().block_on(async {
+        for pending in waiting {
+            pending.wait().await.unwrap();
+        }
+    });
+    rig.scheduler.expect_room().unwrap();
+}
+
+#[test]
 fn a_deadline_is_kept_while_the_engine_is_busy() {
     let rig = rig(1, 1, 10);
     let busy = rig.gate.lock().unwrap();

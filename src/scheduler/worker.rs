@@ -15,7 +15,7 @@
 //!   which the waiting side sees as an internal error; and the waiting side has its own deadline.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct Shared {
     pub request_ns: AtomicU64,
     /// Moving average of a whole run, to tell the models that are quicker than a change of thread.
     run_ns: AtomicU64,
+    /// Set where the queue was seen to be full: it may be still.
+    was_full: AtomicBool,
     /// Whether a request may be run by the thread that brings it: the policy lets it run the moment
     /// it comes, and no GPU is waited for, which keeps things of its own for each thread.
     may_lead: bool,
@@ -136,6 +138,7 @@ impl Shared {
             request_ns: AtomicU64::new(1_000_000),
             // Unknown is slow: the workers find out.
             run_ns: AtomicU64::new(1_000_000),
+            was_full: AtomicBool::new(false),
             may_lead,
         }
     }
@@ -169,6 +172,9 @@ impl Shared {
             if admitted {
                 self.sink.request_queued();
             }
+            if state.queue.has_no_place() {
+                self.was_full.store(true, Ordering::Relaxed);
+            }
             admitted
         };
         self.answer_dropped(dropped);
@@ -184,6 +190,19 @@ impl Shared {
         }
         self.wake_worker();
         Ok(Admitted::Queued)
+    }
+
+    /// Whether a request would be refused for a full queue, whatever it says. Takes no lock while
+    /// nobody is refused.
+    pub fn is_full(&self, now: Instant) -> bool {
+        if !self.was_full.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut dropped = Vec::new();
+        let is_full = self.lock().queue.is_full(now, &mut dropped);
+        self.answer_dropped(dropped);
+        self.was_full.store(is_full, Ordering::Relaxed);
+        is_full
     }
 
     pub fn wake_worker(&self) {

@@ -93,8 +93,7 @@ async fn one(
         let mut terms = call.terms;
         terms.received_at = Instant::now();
         let call = Call { terms, depth: call.depth + 1, ..call };
-        // Boxed, as an ensemble may be a step of another.
-        let mut computed = Box::pin(target.answer(call, rows, inputs)).await?;
+        let mut computed = target.answer(call, rows, inputs).await?;
         let outputs = selected.iter().filter_map(|&index| computed.outputs.get(index).cloned());
         computed.outputs = outputs.collect();
         for run in &mut computed.runs {

@@ -96,6 +96,31 @@ impl Target {
         self.servable.examples.as_ref()
     }
 
+    /// Decodes a request for this version; where its queue is full, refuses it before that.
+    pub fn decode<T>(
+        &self,
+        context: &RequestContext,
+        decode: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.expect_room(context)?;
+        self.decoded(context, decode())
+    }
+
+    fn expect_room(&self, context: &RequestContext) -> Result<()> {
+        let servable = &self.servable;
+        let Work::Queue(scheduler) = &servable.work else { return Ok(()) };
+        // What a cache has needs no room.
+        let refused = if servable.cache.is_none() { scheduler.expect_room() } else { Ok(()) };
+        refused.inspect_err(|error| {
+            self.failed(context, error);
+            if let Some(ticket) = &self.ticket {
+                let took = context.received_at.elapsed();
+                ticket.settle(servable.id.name.as_str(), took, true);
+            }
+            self.record(context, 0, None);
+        })
+    }
+
     /// Counts a request that a door could not decode for this version, and passes the outcome on.
     pub fn decoded<T>(&self, context: &RequestContext, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|_| {
@@ -128,7 +153,8 @@ impl Target {
         let call = Call { context, terms, depth: 0 };
         let outcome = match &self.ticket {
             None => self.answer(call, rows, inputs).await,
-            Some(ticket) => self.answer_routed(ticket, call, rows, inputs).await,
+            // What few requests go through is boxed, here and below: all would carry room for it.
+            Some(ticket) => Box::pin(self.answer_routed(ticket, call, rows, inputs)).await,
         };
         self.record(context, rows, outcome.as_ref().ok());
         let computed = outcome?;
@@ -166,7 +192,7 @@ impl Target {
             None => (self.compute(call, inputs).await, true),
             Some(cache) => {
                 let compute = self.compute(call, inputs.clone());
-                match cache.answer(&inputs, call.terms.deadline, compute).await {
+                match Box::pin(cache.answer(&inputs, call.terms.deadline, compute)).await {
                     Ok((answer, looked)) => {
                         servable.sink.cache_looked_up(looked);
                         (Ok(answer), !looked.hit)
@@ -210,7 +236,7 @@ impl Target {
     pub(super) async fn compute(&self, call: Call<'_>, inputs: Vec<Tensor>) -> Result<Computed> {
         match &self.servable.work {
             Work::Queue(scheduler) => scheduler.submit(inputs, call.terms)?.wait().await,
-            Work::Ensemble(assembly) => ensemble::run(assembly, call, inputs).await,
+            Work::Ensemble(assembly) => Box::pin(ensemble::run(assembly, call, inputs)).await,
         }
     }
 

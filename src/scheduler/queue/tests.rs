@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::batching::{self, Batching, LevelPolicy};
+use crate::scheduler::policy::QueuePolicy;
 use crate::tensor::DType;
 use crate::tensor::batch::tensor_of_rows;
 
@@ -195,6 +196,33 @@ fn a_full_queue_refuses_but_first_forgets_the_dead() {
     queue.push(entry(1, 1, 1, now), 0, now, &mut dropped).unwrap();
     assert_eq!(dropped.len(), 1);
     assert_eq!(queue.push(entry(2, 1, 1, now), 0, now, &mut dropped).unwrap_err().payload.id, 2);
+}
+
+#[test]
+fn a_queue_is_full_only_of_what_matters() {
+    let (now, mut dropped) = (Instant::now(), vec![]);
+    let mut queue = BatchQueue::new(policy(8, 0, 1));
+    assert!(!queue.is_full(now, &mut dropped));
+    let mut late = entry(0, 1, 1, now);
+    late.deadline = now + us(50);
+    queue.push(late, 0, now, &mut dropped).unwrap();
+    assert!(queue.is_full(now, &mut dropped));
+    let then = now + SWEEP_PAUSE;
+    assert!(queue.is_full(now + us(60), &mut dropped), "it was looked through a moment ago");
+    assert!(!queue.is_full(then, &mut dropped));
+    assert_eq!((dropped.len(), queue.len()), (1, 0));
+}
+
+#[test]
+fn a_level_that_is_full_does_not_fill_the_queue() {
+    let (now, mut dropped) = (Instant::now(), vec![]);
+    let mut levels = policy(8, 0, 3);
+    levels.levels = vec![QueuePolicy { depth_max: 1, ..levels.levels[0] }; 2];
+    let mut queue = BatchQueue::new(levels);
+    queue.push(entry(0, 1, 1, now), 0, now, &mut dropped).unwrap();
+    assert!(queue.push(entry(1, 1, 1, now), 0, now, &mut dropped).is_err());
+    assert!(!queue.is_full(now, &mut dropped));
+    queue.push(entry(2, 1, 1, now), 1, now, &mut dropped).unwrap();
 }
 
 fn sizes(preferred: &[usize], size: usize, delay_us: u64) -> BatchQueue<Job> {

@@ -239,7 +239,7 @@ impl Inference {
         let id = std::mem::take(&mut message.id);
         let model = target.id().name.as_str();
         let memory = self.regions.access(self.body_bytes_max);
-        let decoded = target.decoded(context, convert::request(model, message, memory))?;
+        let decoded = target.decode(context, || convert::request(model, message, memory))?;
         let outcome = target.infer(context, decoded.request).await?;
         convert::deliver(&outcome, &decoded.slots)?;
         Ok(convert::response(target.id(), id, outcome, &decoded.slots))

@@ -81,11 +81,10 @@ async fn answer(door: &Door, request: Request) -> Result<Response<Body>> {
     let content = target.decoded(&context, Content::of(&parts.headers))?;
     let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let (signature, contract) = (target.signature(), target.contract());
-    let decoded = match content {
+    let inputs = target.decode(&context, || match content {
         Content::Json => request::decode(signature, contract, &body, door.nonfinite),
         Content::Csv => csv::decode(signature, contract, &body),
-    };
-    let inputs = target.decoded(&context, decoded)?;
+    })?;
     let request = InferRequest { inputs, ..InferRequest::default() };
     let outputs = target.infer(&context, request).await?.outputs;
     let body = response::predictions(&outputs, door.nonfinite)

@@ -62,7 +62,7 @@ async fn answer(door: &Door, request: Request) -> Result<Response<Body>> {
     let embedder = target.decoded(&context, Embedder::of(&target, asked.dimensions))?;
     let mut found = Embeddings::new(asked.encoding, asked.texts.len());
     for texts in asked.texts.chunks(target.batch_size_max().max(1)) {
-        let tensor = target.decoded(&context, request::tensor(embedder.text, texts))?;
+        let tensor = target.decode(&context, || request::tensor(embedder.text, texts))?;
         let inputs = vec![NamedTensor { name: embedder.text.to_owned(), tensor }];
         let outputs = embedder.outputs();
         let request = InferRequest { inputs, outputs, ..InferRequest::default() };

@@ -138,8 +138,8 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let target = door.service.route(&context, &path.model, path.selector()?)?;
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, &context, &parts.headers, body).await?;
-    let decoded = request::decode(target.signature(), &body, door.nonfinite);
-    let (format, inputs) = target.decoded(&context, decoded)?;
+    let (format, inputs) =
+        target.decode(&context, || request::decode(target.signature(), &body, door.nonfinite))?;
     let request = InferRequest { inputs, ..InferRequest::default() };
     let outcome = target.infer(&context, request).await?;
     let body = match format {

@@ -173,8 +173,8 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, context, &parts.headers, body).await?;
     let contract = target.contract();
-    let decoded = request::decode(target.id(), target.signature(), contract, &body);
-    let decoded = target.decoded(context, decoded)?;
+    let decoded = target
+        .decode(context, || request::decode(target.id(), target.signature(), contract, &body))?;
     let records = decoded.records;
     let outcome = target.infer(context, decoded.request).await?;
     let body = response::encode(target.id(), &context.id, contract, records, &outcome.outputs)?;

@@ -259,14 +259,13 @@ async fn answer(door: &Door, path: &ModelPath, request: Request) -> Result<Respo
     let (parts, body) = request.into_parts();
     let body = door.body_for(&target, &context, &parts.headers, body).await?;
     let model = target.id().name.as_str();
-    let decoded = json_bytes(&parts.headers).and_then(|json_bytes| match json_bytes {
+    let mut decoded = target.decode(&context, || match json_bytes(&parts.headers)? {
         Some(0) => raw::decode(model, target.signature(), target.contract().batched, &body),
         json_bytes => {
             let memory = door.regions.access(door.body_bytes_max);
             request::decode(model, &body, json_bytes, door.nonfinite, memory)
         }
-    });
-    let mut decoded = target.decoded(&context, decoded)?;
+    })?;
     let wishes = Wishes::of(&mut decoded);
     let outcome = target.infer(&context, decoded.request).await?;
     wishes.deliver(&outcome.outputs)?;
