@@ -34,6 +34,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes in flight per HTTP/2 stream and connection before the peer must wait.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes in one HTTP/2 frame: a tensor of some size comes in one piece, by fewer reads. A peer can
+/// make a connection keep this much memory ready, with nine bytes that say so.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
 
 /// A bound listener.
 pub enum Listener {
@@ -178,6 +181,7 @@ fn connection_builder(limits: &Limits, streams: Streams) -> auto::Builder<Stream
         .max_pending_accept_reset_streams(RESETS_MAX)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_BYTES_MAX)
         .keep_alive_interval(limits.keepalive_timeout)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder
