@@ -1,4 +1,5 @@
-//! What Galen costs around a model: the identity engine behind every door, at 1, 8 and 64 callers.
+//! What Galen costs around a model: the identity engine behind every door, at 1, 8 and 64 callers,
+//! beside what axum and tonic cost by themselves.
 //!
 //! Two faces: without arguments it starts a server and prints a table; with `--drive` it loads
 //! whatever answers at an address and prints one line of JSON, which is what `compare/` uses, so
@@ -6,6 +7,8 @@
 
 #[path = "overhead/echo.rs"]
 mod echo;
+#[path = "overhead/floor.rs"]
+mod floor;
 #[path = "overhead/server.rs"]
 mod server;
 
@@ -16,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
+use floor::Floor;
 use galen::bench::answer::Status;
 use galen::bench::{self, Address, Door, Load, Outcome, Pace, Subject, Target, grpc, rest};
 use galen::tensor::{DType, NamedTensor, Shape, Tensor};
@@ -59,6 +63,9 @@ struct Args {
     /// Process whose tree is asked for its processor time
     #[arg(long)]
     pid: Option<u32>,
+    /// This is the other process, which only says what it heard
+    #[arg(long, hide = true)]
+    floor: bool,
     /// What cargo says to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match &args.drive {
         Some(url) => drive(&args, url),
+        None if args.floor => floor::serve(),
         None => table(&args),
     };
     match outcome {
@@ -168,23 +176,28 @@ struct Cell {
     door: &'static str,
     callers: usize,
     target: Rc<Target>,
+    pid: u32,
     outcomes: Vec<Outcome>,
 }
 
 fn table(args: &Args) -> Result<()> {
-    let server = Server::start()?;
+    let (server, floor) = (Server::start()?, Floor::start()?);
+    let doors = doors(&server)?.into_iter().map(|door| (server.pid(), door));
+    let floors = floors(&floor)?.into_iter().map(|door| (floor.pid(), door));
+    let doors: Vec<_> = doors.chain(floors).collect();
     let mut cells = Vec::new();
     for &callers in &args.callers {
-        for (door, target) in doors(&server)? {
+        for &(pid, (door, ref target)) in &doors {
             if door.contains(&args.door) {
-                cells.push(Cell { door, callers, target, outcomes: Vec::new() });
+                let target = Rc::clone(target);
+                cells.push(Cell { door, callers, target, pid, outcomes: Vec::new() });
             }
         }
     }
     // Round after round, so that a disturbance meets every cell and not all of one.
     for _ in 0..args.repeats.max(1) {
         for cell in &mut cells {
-            let load = args.load(cell.callers, Some(server.pid()));
+            let load = args.load(cell.callers, Some(cell.pid));
             cell.outcomes.push(run(&cell.target, &load)?);
         }
     }
@@ -231,4 +244,19 @@ fn doors(server: &Server) -> Result<Vec<(&'static str, Rc<Target>)>> {
         Ok((name, Rc::new(prepared.target)))
     };
     named.into_iter().map(target).collect()
+}
+
+/// What the floor is asked: the same numbers.
+fn floors(floor: &Floor) -> Result<[(&'static str, Rc<Target>); 2]> {
+    let text = |error: galen::error::Error| error.to_string();
+    let http = Address::parse(&floor.http).map_err(text)?;
+    let grpc = Address::parse(&floor.grpc).map_err(text)?;
+    let json = serde_json::json!({"inputs": echo::body()["inputs"]}).to_string();
+    let json = rest::Target::new(http, floor::PATH, JSON, &[], json.into()).map_err(text)?;
+    let tensors = echo::asked().and_then(|asked| asked.tensors()).map_err(text)?;
+    let tensors = grpc::Target::new(grpc, echo::MODEL, "", &tensors).map_err(text)?;
+    Ok([
+        ("echo: tonic", Rc::new(Target::Grpc(tensors))),
+        ("echo: axum JSON", Rc::new(Target::Http(json))),
+    ])
 }

@@ -30,11 +30,14 @@ pub fn registry(folder: &Path) -> std::io::Result<()> {
 }
 
 /// One row of numbers, as tensors and as a record.
-pub fn asked() -> Result<Asked, Error> {
+pub fn body() -> serde_json::Value {
     let numbers: Vec<f64> = (0..WIDTH as u16).map(|n| f64::from(37 * n + 1) / 100.0).collect();
-    let body = serde_json::json!({
+    serde_json::json!({
         "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [1, WIDTH], "data": numbers}],
         "records": [{INPUT: numbers}],
-    });
-    Asked::from_file(body.to_string().as_bytes())
+    })
+}
+
+pub fn asked() -> Result<Asked, Error> {
+    Asked::from_file(body().to_string().as_bytes())
 }
