@@ -25,7 +25,7 @@ endif
 
 # One thing at a time: cargo uses every core by itself, and its steps share one build folder.
 .NOTPARALLEL:
-.PHONY: help serve build onnxruntime test fmt lint bench doc venv clean
+.PHONY: help serve build pgo onnxruntime test fmt lint bench doc venv clean
 .PHONY: check-fmt clippy compile test-rust test-e2e lint-rest
 
 help: ## list the commands
@@ -36,6 +36,9 @@ serve: build ## fetch ONNX Runtime, build in release mode and serve models/ (ARG
 
 build: onnxruntime ## build target/release/galen, which finds ONNX Runtime in target/lib
 	$(CARGO) build --release --locked
+
+pgo: onnxruntime ## build target/pgo/galen, the same but laid out for where time goes under load
+	CARGO=$(CARGO) tests/tools/pgo.sh $(TARGET)
 
 onnxruntime: ## fetch the pinned ONNX Runtime library into target/lib, once
 	@$(PYTHON) tests/tools/fetch_onnxruntime.py $(TARGET)/lib
