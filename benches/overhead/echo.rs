@@ -38,6 +38,7 @@ pub fn body() -> serde_json::Value {
     })
 }
 
+/// The same, as the load generator takes it.
 pub fn asked() -> Result<Asked, Error> {
     Asked::from_file(body().to_string().as_bytes())
 }

@@ -138,19 +138,25 @@ fn only_the_poison_request_fails_and_a_panic_is_survived() {
     }
 }
 
-#[test]
-fn overload_is_refused_at_once_with_a_time_to_retry() {
-    let rig = rig(1, 1, 2);
-    let busy = rig.gate.lock().unwrap();
+/// Asks for a place until there is none: who waits, and what the refused one is told.
+fn fill(mut ask: impl FnMut() -> Result<Pending>) -> (Vec<Pending>, Error) {
     let mut waiting = vec![];
     let refusal = loop {
-        match rig.scheduler.submit(input(&[1]), soon()) {
+        match ask() {
             Ok(pending) => waiting.push(pending),
             Err(error) => break error,
         }
         assert!(waiting.len() <= 3, "one at work and two waiting at most");
     };
     assert_eq!(refusal.kind(), ErrorKind::Overloaded);
+    (waiting, refusal)
+}
+
+#[test]
+fn overload_is_refused_at_once_with_a_time_to_retry() {
+    let rig = rig(1, 1, 2);
+    let busy = rig.gate.lock().unwrap();
+    let (_waiting, refusal) = fill(|| rig.scheduler.submit(input(&[1]), soon()));
     assert!(refusal.retry_after().is_some());
     drop(busy);
 }
@@ -159,16 +165,11 @@ fn overload_is_refused_at_once_with_a_time_to_retry() {
 fn no_room_is_expected_in_a_full_queue_until_there_is_some_again() {
     let rig = rig(1, 1, 2);
     let busy = rig.gate.lock().unwrap();
-    let mut waiting = vec![];
-    let refusal = loop {
-        if let Err(error) = rig.scheduler.expect_room() {
-            break error;
-        }
-        // Where a worker took one meanwhile, there is room and this is the last one.
-        waiting.extend(rig.scheduler.submit(input(&[1]), soon()));
-        assert!(waiting.len() <= 3, "one at work and two waiting at most");
-    };
-    assert_eq!(refusal.kind(), ErrorKind::Overloaded);
+    let (waiting, refusal) = fill(|| {
+        rig.scheduler.expect_room()?;
+        // Nobody else comes, so where room was expected, there is some.
+        Ok(rig.scheduler.submit(input(&[1]), soon()).unwrap())
+    });
     assert!(refusal.retry_after().is_some());
     drop(busy);
     runtime().block_on(async {

@@ -193,13 +193,17 @@ impl Shared {
     }
 
     /// Whether a request would be refused for a full queue, whatever it says. Takes no lock while
-    /// nobody is refused.
+    /// the queue was not seen to be full.
     pub fn is_full(&self, now: Instant) -> bool {
         if !self.was_full.load(Ordering::Relaxed) {
             return false;
         }
         let mut dropped = Vec::new();
-        let is_full = self.lock().queue.is_full(now, &mut dropped);
+        let is_full = {
+            let mut state = self.lock();
+            // A closed one refuses for another reason.
+            state.open && state.queue.is_full(now, &mut dropped)
+        };
         self.answer_dropped(dropped);
         self.was_full.store(is_full, Ordering::Relaxed);
         is_full
@@ -565,6 +569,17 @@ mod tests {
         shared.help();
         assert_eq!(calls.load(Ordering::Relaxed), 1, "nothing is left to help with");
         assert_eq!(shared.lock().free.len(), 1, "and the session is back");
+    }
+
+    #[test]
+    fn a_full_queue_that_closes_refuses_for_being_closed() {
+        let (shared, _) = quick(Device::Cuda(0));
+        let waiting: Vec<_> =
+            (0..BatchPolicy::QUEUE_DEPTH_MAX).map(|_| admit(&shared, 1)).collect();
+        assert!(shared.is_full(Instant::now()));
+        shared.close();
+        assert!(!shared.is_full(Instant::now()));
+        drop(waiting);
     }
 
     #[test]

@@ -107,15 +107,15 @@ impl Target {
     }
 
     fn expect_room(&self, context: &RequestContext) -> Result<()> {
-        let servable = &self.servable;
-        let Work::Queue(scheduler) = &servable.work else { return Ok(()) };
-        // What a cache has needs no room.
-        let refused = if servable.cache.is_none() { scheduler.expect_room() } else { Ok(()) };
-        refused.inspect_err(|error| {
+        let outcome = match (&self.servable.work, &self.servable.cache) {
+            (Work::Queue(scheduler), None) => scheduler.expect_room(),
+            // What a cache has needs no room, and an ensemble's steps have queues of their own.
+            (Work::Queue(_), Some(_)) | (Work::Ensemble(_), _) => Ok(()),
+        };
+        outcome.inspect_err(|error| {
             self.failed(context, error);
             if let Some(ticket) = &self.ticket {
-                let took = context.received_at.elapsed();
-                ticket.settle(servable.id.name.as_str(), took, true);
+                ticket.settle(self.id().name.as_str(), context.received_at.elapsed(), true);
             }
             self.record(context, 0, None);
         })
@@ -236,6 +236,7 @@ impl Target {
     pub(super) async fn compute(&self, call: Call<'_>, inputs: Vec<Tensor>) -> Result<Computed> {
         match &self.servable.work {
             Work::Queue(scheduler) => scheduler.submit(inputs, call.terms)?.wait().await,
+            // An ensemble may be a step of another, too.
             Work::Ensemble(assembly) => Box::pin(ensemble::run(assembly, call, inputs)).await,
         }
     }
